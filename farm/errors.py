@@ -1,0 +1,100 @@
+"""Every error the farm raises on purpose. Who catches decides by class, never by text.
+
+    FarmError
+    ├── UsageError              the call cannot be carried out as asked              exit 2
+    │   ├── ManifestError       unreadable, empty, truncated, or of the wrong columns
+    │   ├── ModelError          no such model, or a folder that is none
+    │   ├── OutputError         OUT cannot be written, or is not shared by all nodes
+    │   └── RunHeldError        another driver holds the run
+    ├── ClipError               one clip cannot be made; the others go on            exit 1
+    │   ├── InputError          its input is bad: dead letter, never retried
+    │   ├── RenderError         NaN or out of memory: once more with a tamer plan, then dead letter
+    │   └── AttemptsError       it failed too often: dead letter
+    ├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
+    ├── StorageError            a storage operation failed (action, path, advice)
+    │   ├── NotFoundError       nothing stands under that path
+    │   └── AlreadyExistsError  a create-only put came second
+    └── Interrupted             stopped by a signal or by Ray's end, resumable       exit 75
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FarmError(Exception):
+    """Base of all; `exit_code` is what the command returns when nothing catches it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(FarmError):
+    """The call, manifest, model or output cannot be used: one clear message, nothing half-made."""
+
+    exit_code = 2
+
+
+class ManifestError(UsageError):
+    """The manifest as a whole cannot be used. A bad row is no error: it is rejected and the run goes on."""
+
+
+class ModelError(UsageError):
+    """The model is not where it was looked for, or what stands there is no model."""
+
+
+class OutputError(UsageError):
+    """The output cannot be written, or the nodes do not share it."""
+
+
+class RunHeldError(UsageError):
+    """Another driver holds this run's lease; the message says who and where."""
+
+
+class ClipError(FarmError):
+    """One clip cannot be made. `exit_code` 1 is the run's, with all other clips done."""
+
+
+class InputError(ClipError):
+    """The clip's own input is at fault, so no retry can help."""
+
+
+class RenderError(ClipError):
+    """The render produced NaN or ran out of memory: a tamer plan may help, once."""
+
+
+class AttemptsError(ClipError):
+    """The clip used up its attempts."""
+
+
+class TransientError(FarmError):
+    """What was asked may succeed when tried again; it says nothing about the clip."""
+
+
+class StorageError(FarmError):
+    """A storage operation failed: what was done, where, and what the reader can do about it.
+
+    All parameters are positional because pickling (Ray carries errors between processes) calls the class so.
+    """
+
+    def __init__(self, action: str, path: str, advice: str = "") -> None:
+        super().__init__(action, path, advice)
+        self.action = action
+        self.path = path
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"cannot {self.action} {self.path}" + (f": {self.advice}" if self.advice else "")
+
+
+class NotFoundError(StorageError):
+    """Nothing stands under the path."""
+
+
+class AlreadyExistsError(StorageError):
+    """A create-only put found its path taken: someone else was first."""
+
+
+class Interrupted(FarmError):  # noqa: N818 - it is an event, not a mistake
+    """The run was stopped and can be continued by the same command."""
+
+    exit_code = 75
