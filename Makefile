@@ -1,0 +1,77 @@
+# Everything a person or CI runs. `make` alone lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The torch build: on a GPU machine pip's default wheel brings CUDA. To save its download on a CPU-only machine set
+# TORCH_INDEX_URL to PyTorch's CPU wheel index.
+TORCH ?= torch==2.13.0
+TORCH_INDEX_URL ?=
+OUT ?= out/render
+REQUIRE ?=
+export REQUIRE
+
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test render test lint unit parity storage e2e s3-test chaos bench train-nano clean
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) $(TORCH)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch pyproject.toml $(LOCK)
+	$(PIP) --constraint $(LOCK) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	$(PIP) --constraint $(LOCK) --editable '.[test]'
+	@touch $@
+
+setup: $(VENV)/.runtime ## Make the virtual environment with what the farm needs
+
+setup-test: $(VENV)/.test ## ... and with what its tests need
+
+render: setup ## Render the 24 example clips with the embedded nano model into out/render
+	$(BIN)/wanfarm render examples/prompts.parquet --out $(OUT) --model nano
+
+test: lint unit parity storage e2e ## Run every check and test that a bare machine can
+
+lint: setup-test ## Format, lint, types, import floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+unit: setup-test ## Unit tests
+	$(PYTEST) tests/unit
+
+parity: setup-test ## Parity of the model with diffusers
+	$(PYTEST) tests/parity
+
+storage: setup-test ## Storage and ledger contracts: memory, local folder, S3 emulator
+	$(PYTEST) tests/storage -m "not real_s3"
+
+e2e: setup-test ## The render job end to end, faults included
+	$(PYTEST) tests/e2e -m "not real_s3"
+
+s3-test: setup-test ## The suites that need a real S3 server (Ceph RGW; see tests/services)
+	$(PYTEST) tests/storage tests/e2e -m real_s3
+
+chaos: setup-test ## Kill things at random moments for a while
+	$(PYTEST) tests/chaos --timeout 3600
+
+bench: setup ## Paired speed measurements (prints ratios, asserts nothing)
+	for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+train-nano: setup ## Train the embedded model from nothing (about two hours on 2 cores)
+	$(BIN)/python -m jobs.train_nano --out out/nano
+
+clean: ## Remove the virtual environment and rendered output
+	rm -rf $(VENV) out
