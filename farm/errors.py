@@ -1,20 +1,20 @@
 """Every error the farm raises on purpose. Who catches decides by class, never by text.
 
-    FarmError
-    ├── UsageError              the call cannot be carried out as asked              exit 2
-    │   ├── ManifestError       unreadable, empty, truncated, or of the wrong columns
-    │   ├── ModelError          no such model, or a folder that is none
-    │   ├── OutputError         OUT cannot be written, or is not shared by all nodes
-    │   └── RunHeldError        another driver holds the run
-    ├── ClipError               one clip cannot be made; the others go on            exit 1
-    │   ├── InputError          its input is bad: dead letter, never retried
-    │   ├── RenderError         NaN or out of memory: once more with a tamer plan, then dead letter
-    │   └── AttemptsError       it failed too often: dead letter
-    ├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
-    ├── StorageError            a storage operation failed (action, path, advice)
-    │   ├── NotFoundError       nothing stands under that path
-    │   └── AlreadyExistsError  a create-only put came second
-    └── Interrupted             stopped by a signal or by Ray's end, resumable       exit 75
+FarmError
+├── UsageError              the call cannot be carried out as asked              exit 2
+│   ├── ManifestError       unreadable, empty, truncated, or of the wrong columns
+│   ├── ModelError          no such model, or a folder that is none
+│   ├── OutputError         OUT cannot be written, or is not shared by all nodes
+│   └── RunHeldError        another driver holds the run
+├── ClipError               one clip cannot be made; the others go on            exit 1
+│   ├── InputError          its input is bad: dead letter, never retried
+│   ├── RenderError         NaN or out of memory: once more with a tamer plan, then dead letter
+│   └── AttemptsError       it failed too often: dead letter
+├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
+├── StorageError            a storage operation failed (action, path, advice)
+│   ├── NotFoundError       nothing stands under that path
+│   └── AlreadyExistsError  a create-only put came second
+└── Interrupted             stopped by a signal or by Ray's end, resumable       exit 75
 """
 
 from __future__ import annotations
@@ -71,19 +71,30 @@ class TransientError(FarmError):
 
 
 class StorageError(FarmError):
-    """A storage operation failed: what was done, where, and what the reader can do about it.
+    """A storage operation failed: what was done, where, why, and what the reader can do about it.
 
     All parameters are positional because pickling (Ray carries errors between processes) calls the class so.
+
+    Args:
+        action: a verb, as in "cannot create clips/ab/...".
+        path: the file, or the storage's address.
+        reason: what the system said.
+        status: its errno or HTTP status.
+        advice: what to do about it.
     """
 
-    def __init__(self, action: str, path: str, advice: str = "") -> None:
-        super().__init__(action, path, advice)
+    def __init__(self, action: str, path: str, reason: str = "", status: int | None = None, advice: str = "") -> None:
+        super().__init__(action, path, reason, status, advice)
         self.action = action
         self.path = path
+        self.reason = reason
+        self.status = status
         self.advice = advice
 
     def __str__(self) -> str:
-        return f"cannot {self.action} {self.path}" + (f": {self.advice}" if self.advice else "")
+        status = f" [{self.status}]" if self.status is not None else ""
+        why = "; ".join(text for text in (f"{self.reason}{status}".strip(), self.advice) if text)
+        return f"cannot {self.action} {self.path}" + (f": {why}" if why else "")
 
 
 class NotFoundError(StorageError):
@@ -94,7 +105,15 @@ class AlreadyExistsError(StorageError):
     """A create-only put found its path taken: someone else was first."""
 
 
+class StorageUnavailableError(StorageError, TransientError):
+    """The storage could not be reached, or was overloaded, for longer than the retries last."""
+
+
 class Interrupted(FarmError):  # noqa: N818 - it is an event, not a mistake
     """The run was stopped and can be continued by the same command."""
 
     exit_code = 75
+
+
+class LeaseLostError(Interrupted):
+    """This driver no longer holds its run: it was away for too long and another took over."""
