@@ -1,4 +1,6 @@
-"""What a Wan model is made of, as frozen data: a variant is a complete value, and a checkpoint's own config decides its dimensions.
+"""What a Wan model is made of, as frozen data: a variant is a complete value.
+
+A checkpoint's own config decides its dimensions; the table in `variants.py` gives defaults.
 
 Sources: the official Wan2.1 and Wan2.2 configurations and the config files of the converted diffusers repositories.
 """
@@ -106,7 +108,10 @@ class SamplingDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """A whole model. `has_low_noise_expert`: two DiTs of the same dimensions. `expand_timesteps`: TI2V, a timestep per token."""
+    """A whole model.
+
+    `has_low_noise_expert`: two DiTs of the same dimensions. `expand_timesteps`: TI2V, a timestep per latent frame.
+    """
 
     name: str
     text: TextConfig

@@ -31,8 +31,8 @@ class Condition:
 def collapse_padding(text: Sequence[TextStates], text_len: int) -> tuple[Tensor, Tensor | None]:
     """Stacks prompts to (B, T, D) with one zero row last, and the scores' bias (B, T).
 
-    Attention to n equal keys is attention to one of them with log(n) added to its score, so this is exact. Rows beyond a
-    shorter prompt of the batch get -inf. With every prompt `text_len` long there is no padding, and no bias.
+    Attention to n equal keys is attention to one of them with log(n) added to its score, so this is exact. Rows beyond
+    a shorter prompt of the batch get -inf. With every prompt `text_len` long there is no padding, and no bias.
     """
     longest = max(states.num_tokens for states in text)
     if longest > text_len:

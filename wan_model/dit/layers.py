@@ -1,6 +1,6 @@
 """The parts of a Wan transformer block.
 
-Legend: B batch, L tokens, M tokens on this rank, S timestep segments, D model, N heads, K head dim, T text or image tokens.
+Legend: B batch, L tokens, M tokens on this rank, S timestep segments, D model, N heads, K head dim, T context tokens.
 Parameter names are those of the official checkpoints (Wan2.1 and Wan2.2, `wan/modules/model.py`).
 """
 
@@ -139,7 +139,9 @@ class CrossAttention(nn.Module):
         if image_BTD is None:
             return BlockCondition(text=text)
         k_img = self.norm_k_img(self.k_img(image_BTD)).unflatten(-1, heads)
-        return BlockCondition(text=text, image=KeysValues(k_BTNK=k_img, v_BTNK=self.v_img(image_BTD).unflatten(-1, heads)))
+        return BlockCondition(
+            text=text, image=KeysValues(k_BTNK=k_img, v_BTNK=self.v_img(image_BTD).unflatten(-1, heads))
+        )
 
     def forward(self, x_BMD: Tensor, context: BlockCondition, *, text_bias_BT: Tensor | None) -> Tensor:
         q_BMNK = self.norm_q(self.q(x_BMD)).unflatten(-1, (self.num_heads, -1))

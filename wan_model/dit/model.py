@@ -1,12 +1,12 @@
 """Wan's diffusion transformer (Wan2.1 and Wan2.2, `wan/modules/model.py`, `vace_model.py`), written for one device.
 
-Legend: B batch, C channels, F frames, H height, W width (of latents), L tokens, M tokens on this rank, S timestep segments,
-D model, K head dim, P values of a patch.
+Legend: B batch, C channels, F frames, H height, W width (of latents), L tokens, M tokens on this rank,
+S timestep segments, D model, K head dim, P values of a patch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,8 +42,8 @@ class PatchEmbedding(nn.Module):
 class WanDiT(nn.Module):
     """Predicts the velocity (noise minus clip) of noisy latents under a text.
 
-    One forward serves every mode: channel-conditioned models get their condition concatenated to the latents, TI2V gives
-    a timestep per frame or token, VACE an extra context. Sequence parallelism is the value `parallel`.
+    One forward serves every mode: channel-conditioned models get their condition concatenated to the latents, TI2V
+    gives a timestep per frame or token, VACE an extra context. Sequence parallelism is the value `parallel`.
     """
 
     def __init__(self, config: DiTConfig) -> None:
@@ -65,8 +65,8 @@ class WanDiT(nn.Module):
     def condition(self, text: Sequence[TextStates], *, image_BTD: Tensor | None = None) -> Condition:
         """Projects a request's text (one entry per batch row) and CLIP's image states for all blocks, once.
 
-        `image_BTD` is (B, 257, image_dim), or (B, 514, image_dim) for FLF2V. Raises ValueError if a prompt has more than
-        `text_len` tokens, or if image states and the model's `image_dim` don't go together.
+        `image_BTD` is (B, 257, image_dim), or (B, 514, image_dim) for FLF2V. Raises ValueError if a prompt has
+        more than `text_len` tokens, or if image states and the model's `image_dim` don't go together.
         """
         if (image_BTD is not None) != (self.config.image_dim is not None):
             has, needs = image_BTD is not None, self.config.image_dim is not None
@@ -81,7 +81,9 @@ class WanDiT(nn.Module):
         )
 
     @staticmethod
-    def _condition_blocks(blocks: Sequence[Block], text: Tensor, image: Tensor | None) -> tuple[BlockCondition, ...]:
+    def _condition_blocks(
+        blocks: Iterable[nn.Module], text: Tensor, image: Tensor | None
+    ) -> tuple[BlockCondition, ...]:
         return tuple(block.cross_attn.condition(text, image) for block in blocks)
 
     def forward(
@@ -97,8 +99,10 @@ class WanDiT(nn.Module):
         """One pass.
 
         Args:
-            latents_BCFHW: noisy latents, with their condition channels if the model has such; its dtype is the compute dtype.
-            timestep: (B,), or (B, S) with S equal runs of tokens in F, H, W order: S = F gives each latent frame its own.
+            latents_BCFHW: noisy latents, with their condition channels if the model has such; their dtype is the
+                compute dtype.
+            timestep: (B,), or (B, S) with S equal runs of tokens in F, H, W order: S = F gives each latent frame
+                its own.
             vace_context: (B, vace_in_channels, F, H, W).
             vace_scale: weight of the control's hints.
 
@@ -154,9 +158,7 @@ class WanDiT(nn.Module):
         c_BMD = parallel.split_tokens(self.vace_patch_embedding(vace_context))
         c_BMD = self.vace_blocks[0].before_proj(c_BMD) + x_BMD
         hints = {}
-        for layer, block, context in zip(
-            self.config.vace_layers, self.vace_blocks, condition.vace_blocks, strict=True
-        ):
+        for layer, block, context in zip(self.config.vace_layers, self.vace_blocks, condition.vace_blocks, strict=True):
             c_BMD = block(c_BMD, context, **walk)
             hints[layer] = block.after_proj(c_BMD)
         return hints
