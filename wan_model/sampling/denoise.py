@@ -1,0 +1,93 @@
+"""The loop from noise to latents. Legend: B batch, C channels, F frames, H height, W width (of latents)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wan_model.dit.condition import Condition
+from wan_model.dit.model import WanDiT
+from wan_model.parallel import SINGLE, SequenceParallel
+from wan_model.sampling.schedule import NUM_TRAIN_TIMESTEPS, Schedule, Solver
+from wan_model.sampling.solvers import SOLVER_STEPS, SolverState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expert:
+    """A DiT with a request's text. Without a `negative`, or at guidance 1, a step is one pass instead of two."""
+
+    dit: WanDiT
+    positive: Condition
+    negative: Condition | None
+    guidance: float
+
+    def velocity(self, latents: Tensor, timestep: Tensor, *, parallel: SequenceParallel) -> Tensor:
+        """The guided velocity in float32; the passes run in the DiT's own dtype."""
+        model_input = latents.to(self.dit.patch_embedding.weight.dtype)
+        follow = self.dit(model_input, timestep, self.positive, parallel=parallel).float()
+        if self.negative is None or self.guidance == 1:
+            return follow
+        avoid = self.dit(model_input, timestep, self.negative, parallel=parallel).float()
+        return avoid + self.guidance * (follow - avoid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """Wan 2.2's A14B has two: `high` from timestep `boundary` * 1000 up, `low` below it. Else `high` does all."""
+
+    high: Expert
+    low: Expert | None = None
+    boundary: float | None = None
+
+    def at(self, timestep: float) -> Expert:
+        if self.low is None or self.boundary is None or timestep >= self.boundary * NUM_TRAIN_TIMESTEPS:
+            return self.high
+        return self.low
+
+
+def initial_noise(shape: tuple[int, ...], *, seed: int) -> Tensor:
+    """Noise in float32 from a generator on the CPU, so that a seed is the same clip on every device."""
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+
+
+@torch.no_grad()
+def denoise(
+    schedule: Schedule,
+    state: SolverState,
+    *,
+    experts: Experts,
+    solver: Solver = "unipc",
+    first_frame: Tensor | None = None,
+    parallel: SequenceParallel = SINGLE,
+) -> Iterator[SolverState]:
+    """Yields the state after each step that is left; the last one's latents are the clip.
+
+    Any state yielded continues bit for bit when it is handed in again. `first_frame` (B, C, 1, H, W) are the latents of
+    a clean first frame (TI2V): it replaces the clip's own at the start and after every step, and its tokens are told
+    timestep 0.
+    """
+    state = replace(state, latents=_with_first_frame(state.latents, first_frame))
+    while state.step < schedule.num_steps:
+        timestep = schedule.timesteps[state.step]
+        told = _timestep(timestep, state.latents, is_first_clean=first_frame is not None)
+        velocity = experts.at(timestep).velocity(state.latents, told, parallel=parallel)
+        state = SOLVER_STEPS[solver](schedule, state, velocity)
+        state = replace(state, latents=_with_first_frame(state.latents, first_frame))
+        yield state
+
+
+def _timestep(timestep: float, latents: Tensor, *, is_first_clean: bool) -> Tensor:
+    """(B,), or (B, F) with one timestep per latent frame."""
+    batch, _, frames, _, _ = latents.shape
+    if not is_first_clean:
+        return torch.full((batch,), timestep, device=latents.device)
+    told = torch.full((batch, frames), timestep, device=latents.device)
+    told[:, 0] = 0
+    return told
+
+
+def _with_first_frame(latents: Tensor, first_frame: Tensor | None) -> Tensor:
+    return latents if first_frame is None else torch.cat([first_frame, latents[:, :, 1:]], dim=2)
