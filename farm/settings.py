@@ -71,7 +71,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Settings of this process's environment, or of `environ`. UsageError naming every wrong or unknown WANFARM_*."""
+        """Settings of the environment (or of `environ`). UsageError naming every wrong or unknown WANFARM_*."""
         return _Reader(os.environ if environ is None else environ).settings()
 
     def options_for(self, protocol: str) -> dict[str, Any]:
