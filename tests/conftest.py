@@ -1,0 +1,5 @@
+"""What all kinds of tests share."""
+
+from __future__ import annotations
+
+pytest_plugins = ["services.fixtures"]
