@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -18,8 +17,10 @@ def _whole(value: object) -> int:
     """Whole numbers may come as floats (Parquet columns with gaps): 5.0 is 5, 5.5 is a fault."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a whole number, not {_shown(value)}")
-    if not math.isfinite(value) or value != int(value):
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"{value} is not a whole number")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{_shown(value)} is out of range")
     return int(value)
 
 

@@ -79,7 +79,7 @@ class ClipSpec(BaseModel):
         return self.guidance_high != 1.0 or self.guidance_low != 1.0
 
     def canonical_json(self) -> str:
-        """The spec on one line: sorted keys, no white space, absent fields left out (so that new ones rename nothing)."""
+        """One line of sorted keys without white space. Absent fields are left out, so that new ones rename nothing."""
         return _compact(self._present())
 
     @classmethod
@@ -93,7 +93,7 @@ class ClipSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOptions:
-    """The command's flags that decide pixels or bytes. `dtype` None means the model card's, `seed` feeds missing seeds."""
+    """The flags that decide pixels or bytes. `dtype` None means the model card's, `seed` feeds missing seeds."""
 
     profile: Profile = "official"
     codec: Codec = "h264"
