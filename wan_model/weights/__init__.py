@@ -1,0 +1,1 @@
+"""Checkpoints: recognised by layout and shape, described without loading, loaded in a stream, exported."""
