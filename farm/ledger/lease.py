@@ -1,0 +1,152 @@
+"""One driver per run: a lease of 15 seconds, renewed by a thread, expiring by the storage's clock.
+
+OUT/runs/<run_id>/lease/<epoch>.json is put create-only by whoever takes the run: the next number wins it.
+<epoch>.beat is rewritten by its holder every few seconds, <epoch>.end says that the holder has let go.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+
+from farm.errors import AlreadyExistsError, LeaseLostError, NotFoundError, RunHeldError, StorageError
+from farm.ledger.holder import Holder, is_known_dead, this_process
+from farm.storage.base import Entry, Storage
+
+LEASE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Epoch:
+    """The newest claim of a run as it lies in the storage."""
+
+    number: int
+    is_ended: bool
+    beat_s: float
+
+
+class RunLease:
+    """The right to drive a run. Use as a context manager; call `check` wherever the driver can stop.
+
+    Two drivers may overlap for a moment when one was away for longer than the lease; the ledger's create-only records
+    keep that harmless, and the older one finds out at its next beat.
+    """
+
+    def __init__(self, storage: Storage, run_id: str, *, lease_s: float = LEASE_S) -> None:
+        self.run_id = run_id
+        self.epoch = 0
+        self._storage = storage
+        self._lease_s = lease_s
+        self._folder = f"runs/{run_id}/lease"
+        self._renewed_s = 0.0
+        self._is_taken_over = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> None:
+        """Take the run, also from a holder that is gone. RunHeldError says who runs it."""
+        while self._thread is None:
+            newest = self._newest()
+            if newest is not None:
+                self._refuse_if_held(newest)
+            with suppress(AlreadyExistsError):  # another was quicker; look who
+                self._claim(1 if newest is None else newest.number + 1)
+
+    def check(self) -> None:
+        """Raise LeaseLostError when the run is no longer ours."""
+        if self.is_lost:
+            raise LeaseLostError(f"another driver has taken over run {self.run_id}; this one stops")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether someone took over, or might have: no renewal got through for as long as the lease lasts."""
+        return self._is_taken_over or time.monotonic() - self._renewed_s > self._lease_s
+
+    def release(self) -> None:
+        """Let go, so that the next driver need not wait."""
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        self._thread = None
+        if not self._is_taken_over:
+            with suppress(StorageError):  # the lease ends by itself all the same
+                self._storage.replace(self._path(self.epoch, "end"), b"")
+
+    def __enter__(self) -> RunLease:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _refuse_if_held(self, newest: _Epoch) -> None:
+        if newest.is_ended or self._storage.now() - newest.beat_s > self._lease_s:
+            return
+        holder = self._holder_of(newest.number)
+        if holder is None or is_known_dead(holder):
+            return
+        since = datetime.fromtimestamp(holder.since_s, UTC).isoformat(timespec="seconds")
+        raise RunHeldError(
+            f"run {self.run_id} is being driven by process {holder.pid} on {holder.host} since {since}; "
+            f"wait for it or stop it (a lease whose driver died ends after {self._lease_s:.0f} s)"
+        )
+
+    def _claim(self, number: int) -> None:
+        begun_s = time.monotonic()
+        holder = this_process(since_s=self._storage.now())
+        self._storage.create(self._path(number, "json"), holder.model_dump_json(indent=1).encode())
+        self.epoch, self._renewed_s, self._is_taken_over = number, begun_s, False
+        self._forget_before(number)
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._keep_alive, name=f"lease-{self.run_id}", daemon=True)
+        self._thread.start()
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(self._lease_s / 3):
+            with suppress(StorageError):  # tried again soon; `is_lost` says when it has been too long
+                self._renew()
+            if self._is_taken_over:
+                return
+
+    def _renew(self) -> None:
+        begun_s = time.monotonic()
+        newest = self._newest()
+        if newest is None or newest.number != self.epoch:
+            self._is_taken_over = True
+            return
+        self._storage.replace(self._path(self.epoch, "beat"), b"")
+        self._renewed_s = begun_s
+
+    def _newest(self) -> _Epoch | None:
+        entries = list(self._storage.list(self._folder))
+        number = max((_number_of(entry) for entry in entries if entry.path.endswith(".json")), default=0)
+        if number == 0:
+            return None
+        own = [entry for entry in entries if _number_of(entry) == number]
+        is_ended = any(entry.path.endswith(".end") for entry in own)
+        return _Epoch(number=number, is_ended=is_ended, beat_s=max(entry.mtime_s for entry in own))
+
+    def _holder_of(self, number: int) -> Holder | None:
+        with suppress(NotFoundError):
+            return Holder.model_validate_json(self._storage.read(self._path(number, "json")))
+        return None
+
+    def _forget_before(self, number: int) -> None:
+        with suppress(StorageError):
+            for entry in list(self._storage.list(self._folder)):
+                if _number_of(entry) < number:
+                    self._storage.delete(entry.path)
+
+    def _path(self, number: int, kind: str) -> str:
+        return f"{self._folder}/{number:08d}.{kind}"
+
+
+def _number_of(entry: Entry) -> int:
+    return int(entry.path.rsplit("/", 1)[-1].split(".", 1)[0])
