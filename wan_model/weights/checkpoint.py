@@ -180,7 +180,7 @@ def _model_config(
         is_image_to_video = dit.in_channels != dit.out_channels
         defaults = replace(defaults, boundary=0.900 if is_image_to_video else 0.875)
     return ModelConfig(
-        name=variant.name if variant else files.path.resolve().stem,
+        name=files.defaults.get("name") or (variant.name if variant else files.path.resolve().stem),
         text=text,
         dit=dit,
         vae=vae,
@@ -192,8 +192,9 @@ def _model_config(
 
 def _defaults(files: CheckpointFiles, family: SamplingDefaults) -> SamplingDefaults:
     """The folder's own defaults over its family's; the boundary between two experts is the repository's."""
+    own = {name: value for name, value in files.defaults.items() if name != "name"}
     try:
-        defaults = replace(family, **files.defaults)
+        defaults = replace(family, **own)
     except TypeError as error:
         raise CorruptFileError(files.path / DEFAULTS_FILE, f"not a set of sampling defaults: {error}") from error
     boundary = files.model_index.get("boundary_ratio")

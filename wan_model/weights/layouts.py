@@ -14,7 +14,7 @@ Layout = Literal["diffusers", "official", "single-file"]
 Json = Mapping[str, Any]
 
 DEFAULTS_FILE = "sampling_defaults.json"
-"""Ours, beside model_index.json: what a request gets where it says nothing. diffusers does not look at it."""
+"""Ours, beside model_index.json: the model's name and its sampling defaults. diffusers does not look at it."""
 
 _DIFFUSERS_FOLDERS = {"dit": "transformer", "low_dit": "transformer_2", "vae": "vae", "text": "text_encoder"}
 _EXPECTED = "a diffusers folder (model_index.json), an official Wan folder, or a .safetensors or .pth file of a DiT"
