@@ -76,13 +76,13 @@ NANO_CARD = Card(
         num_frames=17,
         fps=8,
         num_inference_steps=20,
-        guidance_high=3.0,
-        guidance_low=3.0,
+        guidance_high=4.0,
+        guidance_low=4.0,
         shift=3.0,
         negative_prompt="",
     ),
     limits=Limits(max_size=(128, 128), max_seconds=4.0),
-    advice=Advice(min_guidance=1.5, max_guidance=6.0, min_steps=8, stable_seconds=2.0),
+    advice=Advice(min_guidance=1.5, max_guidance=8.0, min_steps=8, stable_seconds=2.0),
     dtype="float32",
 )
 

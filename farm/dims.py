@@ -109,15 +109,15 @@ VAE_2_2 = VAEDims(
 )
 # Of the embedded model; a test asserts that its folder's configuration says the same.
 NANO = ModelDims(
-    dit=DiTDims(dim=192, ffn_dim=768, num_heads=4, num_layers=6, in_channels=16, out_channels=16),
+    dit=DiTDims(dim=192, ffn_dim=768, num_heads=4, num_layers=8, in_channels=12, out_channels=12),
     vae=VAEDims(
         decoder_dim=32,
-        z_dim=16,
-        dim_mult=(1, 2, 4),
+        z_dim=12,
+        dim_mult=(1, 2, 2),
         num_res_blocks=1,
         temporal_downsample=(True, True),
         patch_size=2,
     ),
-    text=TextDims(vocab_size=128, d_model=128, d_ff=256, num_heads=4, d_kv=32, num_layers=2),
+    text=TextDims(vocab_size=256, d_model=128, d_ff=256, num_heads=4, d_kv=32, num_layers=3),
     expand_timesteps=True,
 )
