@@ -122,8 +122,11 @@ def _write_part(storage: Storage, rows: Sequence[tuple[str, str]]) -> str | None
 
 def _merge_small_parts(storage: Storage) -> None:
     """Put many small parts into one, then remove them; until then both count."""
-    parts = {path: storage.read(path) for path in sorted(storage.names(INDEX))}
-    small = {path: data for path, data in parts.items() if _num_rows(data) < PART_ROWS // 2}
+    paths = sorted(storage.names(INDEX))
+    if len(paths) <= MAX_SMALL_PARTS:
+        return
+    parts = ((path, storage.read(path)) for path in paths)
+    small = {path: data for path, data in parts if _num_rows(data) < PART_ROWS // 2}
     if len(small) <= MAX_SMALL_PARTS:
         return
     rows = dict(row for data in small.values() for row in _rows_of(data))
