@@ -1,0 +1,75 @@
+"""What the command line asks for, as frozen values: the flags that several commands share, and a failure budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from farm.errors import UsageError
+
+ProfileFlag = Literal["official", "diffusers"]
+CodecFlag = Literal["h264", "av1", "lossless"]
+DTypeFlag = Literal["float32", "bfloat16"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How a manifest's rows become clips. All of it decides clip ids, or which rows are taken."""
+
+    model: Annotated[str, Parameter(help="A model's name or its folder.")] = "nano"
+    profile: Annotated[ProfileFlag, Parameter(help="Whose arithmetic: Wan's own code or diffusers'.")] = "official"
+    codec: Annotated[CodecFlag, Parameter(help="How the video is encoded.")] = "h264"
+    dtype: Annotated[DTypeFlag | None, Parameter(help="The model's precision; its card's if absent.")] = None
+    seed: Annotated[int, Parameter(help="Feeds the seeds of rows that have none.")] = 0
+    strict: Annotated[bool, Parameter(help="Refuse a manifest with any bad row.")] = False
+    keep_columns: Annotated[bool, Parameter(help="Carry unknown columns to the results.")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and how clips are made. None of it changes a clip's id; threads are noted in its record."""
+
+    threads: Annotated[int | None, Parameter(help="CPU threads of one render worker.")] = None
+    workers: Annotated[int | None, Parameter(help="Render workers; as many as fit if absent.")] = None
+    address: Annotated[str | None, Parameter(help="Join this Ray cluster instead of starting one here.")] = None
+    grace: Annotated[float, Parameter(help="Seconds that clips in work get to finish after a signal.")] = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureBudget:
+    """How many rejected and failed rows still count as success: a number of rows or a share of all."""
+
+    rows: int = 0
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> FailureBudget:
+        """ "3" or "0.5%". UsageError for anything else."""
+        try:
+            budget = cls(percent=float(text[:-1])) if text.endswith("%") else cls(rows=int(text))
+        except ValueError:
+            budget = cls(rows=-1)
+        if budget.rows < 0 or not 0 <= (budget.percent or 0) <= 100:
+            raise UsageError(f"--max-failed takes a number of rows or a share like 2%, not {text!r}")
+        return budget
+
+    def allows(self, num_failed: int, *, num_rows: int) -> bool:
+        """Whether a run that ended with so many bad rows is a success."""
+        limit = self.rows if self.percent is None else num_rows * self.percent / 100
+        return num_failed <= limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderCall:
+    """`wanfarm render` as it was called."""
+
+    manifest: str
+    out: str
+    asked: Asked
+    execution: Execution
+    max_failed: FailureBudget
+    retry_failed: bool = False

@@ -1,0 +1,200 @@
+"""The `wanfarm` command: its whole surface, and nothing else. What a command does lies in a module of its own name.
+
+Those modules are imported when called: `wanfarm --help` has to be there at once, Ray and torch take seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from farm.errors import FarmError, UsageError
+from jobs.calls import Asked, Execution, FailureBudget, RenderCall
+
+JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
+
+
+app = App(
+    name="wanfarm",
+    help="Render manifests of clips with Wan: planned, resumable, each clip exactly once.",
+    version=lambda: version("wanfarm"),
+    default_parameter=Parameter(negative=""),
+    result_action="return_value",
+)
+
+_ASKED = Asked()
+_EXECUTION = Execution()
+
+
+@app.command
+def render(
+    manifest: str,
+    /,
+    *,
+    out: str,
+    asked: Asked = _ASKED,
+    max_failed: str = "0",
+    execution: Execution = _EXECUTION,
+) -> int:
+    """Render a manifest, or go on with one that was stopped.
+
+    Exit codes: 0 all committed, 1 some rows rejected or failed, 2 unusable call or manifest, 75 interrupted, run again.
+
+    Args:
+        manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
+        out: Folder or s3://bucket/prefix that clips and reports go to.
+        max_failed: Bad rows that still count as success: 3 or 2%.
+    """
+    from jobs.render import render_manifest
+
+    budget = FailureBudget.parse(max_failed)
+    return render_manifest(RenderCall(manifest=manifest, out=out, asked=asked, execution=execution, max_failed=budget))
+
+
+@app.command
+def validate(manifest: str, /, *, asked: Asked = _ASKED, json: JsonFlag = False) -> int:
+    """Name every fault of every row; render nothing.
+
+    Args:
+        manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
+    """
+    from jobs.validate import validate_manifest
+
+    return validate_manifest(manifest, asked=asked, as_json=json)
+
+
+@app.command
+def plan(
+    manifest: str,
+    /,
+    *,
+    out: str | None = None,
+    asked: Asked = _ASKED,
+    device: str | None = None,
+    devices: int = 1,
+    json: JsonFlag = False,
+) -> int:
+    """What rendering would take, in seconds, memory and money.
+
+    Args:
+        manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
+        out: Count what lies there as done, and use what was measured there.
+        device: Kind of device to plan for, as in the price table; this machine's if absent.
+        devices: How many of them.
+    """
+    from jobs.plan import show_plan
+
+    return show_plan(manifest, out=out, asked=asked, device=device, num_devices=devices, as_json=json)
+
+
+@app.command
+def status(out: str, /, *, json: JsonFlag = False) -> int:
+    """How far the runs of an output are, read from storage alone.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+    """
+    from jobs.status import show_status
+
+    return show_status(out, as_json=json)
+
+
+@app.command
+def retry(
+    out: str,
+    /,
+    *,
+    failed: bool = False,
+    clip: str | None = None,
+    here: bool = False,
+    execution: Execution = _EXECUTION,
+) -> int:
+    """Render clips again that were given up.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        failed: All of them.
+        clip: Only this clip id.
+        here: In this process, without Ray, so that a debugger can look.
+    """
+    if failed == (clip is not None):
+        raise UsageError("retry takes either --failed or --clip ID")
+    from jobs.retry import retry_clips
+
+    return retry_clips(out, clip_id=clip, here=here, execution=execution)
+
+
+@app.command
+def verify(out: str, /, *, rerender: int = 0, json: JsonFlag = False) -> int:
+    """Check every committed video against its record.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        rerender: Render so many clips again and compare: bytes on the same execution, PSNR otherwise.
+    """
+    from jobs.verify import verify_output
+
+    return verify_output(out, num_rerender=rerender, as_json=json)
+
+
+@app.command(name="sample-manifest")
+def sample_manifest(path: str = "prompts.parquet", /, *, model: str = "nano", rows: int = 8) -> int:
+    """Write a manifest to start from.
+
+    Args:
+        path: Where to; .parquet, .jsonl or .csv.
+        model: Whose sizes and lengths to use.
+        rows: How many clips.
+    """
+    from jobs.sample import write_sample
+
+    return write_sample(path, model=model, num_rows=rows)
+
+
+@app.command
+def models(*, json: JsonFlag = False) -> int:
+    """List the models that --model knows by name."""
+    from jobs.models import list_models
+
+    return list_models(as_json=json)
+
+
+@app.command
+def inspect(path: str, /, *, json: JsonFlag = False) -> int:
+    """Say what a model folder holds; loads no weights.
+
+    Args:
+        path: The folder.
+    """
+    from jobs.models import inspect_model
+
+    return inspect_model(path, as_json=json)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The command's exit code; what went wrong is one line on stderr."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _complain(str(error), code=2)
+    except FarmError as error:
+        return _complain(str(error), code=error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted; run the same command again to go on", code=75)
+    return code or 0
+
+
+def main() -> None:
+    sys.exit(run())
+
+
+def _complain(message: str, *, code: int) -> int:
+    sys.stderr.write(f"wanfarm: {' '.join(message.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()
