@@ -17,6 +17,7 @@ DEFAULTS_FILE = "sampling_defaults.json"
 """Ours, beside model_index.json: the model's name and its sampling defaults. diffusers does not look at it."""
 
 _DIFFUSERS_FOLDERS = {"dit": "transformer", "low_dit": "transformer_2", "vae": "vae", "text": "text_encoder"}
+_STEM, _STEMS = "diffusion_pytorch_model", {"text": "model"}
 _EXPECTED = "a diffusers folder (model_index.json), an official Wan folder, or a .safetensors or .pth file of a DiT"
 
 
@@ -63,7 +64,9 @@ def find_files(path: Path) -> CheckpointFiles:
 
 def _diffusers(path: Path) -> CheckpointFiles:
     components = {
-        name: ComponentFiles(files=_weights(path / folder), config=_json(path / folder / "config.json"))
+        name: ComponentFiles(
+            files=_weights(path / folder, _STEMS.get(name, _STEM)), config=_json(path / folder / "config.json")
+        )
         for name, folder in _DIFFUSERS_FOLDERS.items()
         if (path / folder).is_dir()
     }
@@ -84,9 +87,9 @@ def _official_components(path: Path) -> dict[str, ComponentFiles]:
     if not dits["dit"].is_dir():
         dits = {"dit": path}
     components = {
-        name: ComponentFiles(files=_weights(folder), config=_json(folder / "config.json") or None)
+        name: ComponentFiles(files=_weights(folder, _STEM), config=_json(folder / "config.json") or None)
         for name, folder in dits.items()
-        if any(folder.glob("diffusion_pytorch_model*.safetensors*"))
+        if any(folder.glob(f"{_STEM}*.safetensors*"))
     }
     for name, pattern in (("vae", "Wan*_VAE.*"), ("text", "models_t5_umt5-xxl-enc-*")):
         files = sorted(file for file in path.glob(pattern) if file.suffix in {".pth", ".safetensors"})
@@ -95,19 +98,18 @@ def _official_components(path: Path) -> dict[str, ComponentFiles]:
     return components
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
-    """The shards that an index names, or the only safetensors file that there is."""
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    if indices:
-        shards = sorted(set(_json(indices[0]).get("weight_map", {}).values()))
+def _weights(folder: Path, stem: str) -> tuple[Path, ...]:
+    """The shards that an index names, or the one safetensors file."""
+    index, whole = folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors"
+    if index.is_file():
+        shards = sorted(set(_json(index).get("weight_map", {}).values()))
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing or not shards:
-            raise LayoutError(f"{indices[0]} names files that are not there: {', '.join(missing) or 'none at all'}")
+            raise LayoutError(f"{index} names files that are not there: {', '.join(missing) or 'none at all'}")
         return tuple(folder / shard for shard in shards)
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        raise LayoutError(f"{folder}: {len(files)} safetensors files and no index; expected one, or an index of them")
-    return (files[0],)
+    if not whole.is_file():
+        raise LayoutError(f"{folder}: neither {whole.name} nor {index.name}")
+    return (whole,)
 
 
 def _json(path: Path) -> dict[str, Any]:
