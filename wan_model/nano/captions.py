@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,7 +67,7 @@ def training_caption(rng: np.random.Generator, attributes: Attributes) -> str:
 
 
 def mentioned(prompt: str) -> dict[str, str]:
-    """The attributes that a prompt of this world names, for comparing with what the judge reads. Keys are field names."""
+    """What a prompt of this world names, by field of `Attributes`: to compare with what the judge reads."""
     text = " ".join(re.findall(r"[a-z]+", prompt.lower().replace("grey", "gray")))
     found = {
         "colour": _first(text, {name: (name,) for name in COLOURS}),
@@ -86,22 +84,6 @@ def vocabulary() -> tuple[str, ...]:
              "an the shape grey")  # fmt: skip
     words = re.findall(r"[a-z]+|[.,]", " ".join(re.sub(r"\{\w*\}", " ", text) for text in texts))
     return tuple(sorted(set(words)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captioned:
-    """A caption with the truth behind it."""
-
-    text: str
-    attributes: Attributes
-    is_held_out: bool
-
-
-def all_motion_phrases() -> Iterator[tuple[str, str]]:
-    """(motion, phrase) of every phrase."""
-    for motion, phrases in MOTION_PHRASES.items():
-        for phrase in phrases:
-            yield motion, phrase
 
 
 def _phrase(rng: np.random.Generator, attributes: Attributes, *, shown: tuple[str, ...]) -> str:

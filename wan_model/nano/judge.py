@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,7 @@ def _overlap(shape: str, cover_FHW: NDArray[np.float32]) -> float:
     return float(np.mean(shared / either))
 
 
+@cache
 def _unit_moments(shape: str) -> tuple[np.float32, np.float32]:
     """Area of the shape of radius 1, and how far its centre of mass lies below its origin."""
     grid = (np.arange(200, dtype=np.float32) - np.float32(99.5)) / np.float32(80)

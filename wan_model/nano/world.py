@@ -61,7 +61,7 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One clip before it is drawn. Radius in units of the shorter side, position (x, y) and travel in units of (width, height)."""
+    """One clip before it is drawn. `radius` is in shorter sides, `start` (x, y) and `travel` in widths and heights."""
 
     attributes: Attributes
     radius: float
@@ -149,7 +149,7 @@ def render(
     width: int = 64,
     colours: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """Draws clips with anti-aliased edges: (N, F, H, W, 3). `colours` (N, 2, 3) takes the place of `palette(scenes)`."""
+    """Draws clips with anti-aliased edges: (N, F, H, W, 3). `colours` (N, 2, 3) stands in for `palette(scenes)`."""
     pairs = palette(scenes) if colours is None else colours
     clips = np.empty((len(scenes), num_frames, height, width, 3), np.uint8)
     for index, scene in enumerate(scenes):
