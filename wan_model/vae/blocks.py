@@ -1,4 +1,4 @@
-"""What a stage of the VAE is made of: RMS norm, residual block, attention over a frame.
+"""What a stage of the VAE is made of: residual block, attention over a frame, head.
 
 B batch  C channels  F frames  H height  W width  N = B * F images  L = H * W pixels.
 Attribute names and the numbers in the `Sequential`s follow the official state dicts (Wan2.1 `wan/modules/vae.py`).
@@ -6,27 +6,13 @@ Attribute names and the numbers in the `Sequential`s follow the official state d
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wan_model.vae.convolution import CausalConv3d, FrameCache, as_clips, as_images, pointwise
-
-
-class RMSNorm(nn.Module):
-    """Scale each pixel's channels to root mean square 1, then by a learned gain. `num_axes`: of its position."""
-
-    def __init__(self, dim: int, *, num_axes: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(dim, *(1,) * num_axes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # The norm is summed in float32 whatever the dtype: 384 squares do not fit bfloat16's 8 bits.
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
-        scale = math.sqrt(self.gamma.shape[0]) / norm
-        return x * scale.to(x.dtype) * self.gamma.to(x.dtype)
+from wan_model.vae.cache import FrameCache
+from wan_model.vae.layers import CausalConv3d, RMSNorm, as_clips, as_images, pointwise
 
 
 class ResidualBlock(nn.Module):
@@ -44,9 +30,9 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if in_dim == out_dim else nn.Conv3d(in_dim, out_dim, 1)
 
     def forward(self, x: Tensor, cache: FrameCache) -> Tensor:
-        norm1, silu, conv1, norm2, _, _, conv2 = self.residual
-        h: Tensor = cache.extend(conv1, silu(norm1(x)))
-        h = cache.extend(conv2, silu(norm2(h)))
+        norm1, _, conv1, norm2, _, _, conv2 = list[Any](self.residual)
+        h = cache.extend(conv1, x, norm1)
+        h = cache.extend(conv2, h, norm2)
         shortcut = pointwise(self.shortcut, x) if isinstance(self.shortcut, nn.Conv3d) else x
         return shortcut + h
 
@@ -76,5 +62,5 @@ class Head(nn.Sequential):
         super().__init__(RMSNorm(in_dim, num_axes=3), nn.SiLU(), CausalConv3d(in_dim, out_dim))
 
     def forward(self, x: Tensor, cache: FrameCache) -> Tensor:  # type: ignore[override]
-        norm, silu, conv = self
-        return cache.extend(conv, silu(norm(x)))
+        norm, _, conv = list[Any](self)
+        return cache.extend(conv, x, norm)

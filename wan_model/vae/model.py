@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from wan_model.config import VAEConfig
 from wan_model.vae.blocks import AttentionBlock, Head, ResidualBlock
-from wan_model.vae.convolution import CausalConv3d, FrameCache, pointwise
+from wan_model.vae.cache import FrameCache, InferenceCache
+from wan_model.vae.layers import CausalConv3d, pointwise
 from wan_model.vae.resample import Downsample, Upsample, average_down, duplicate_up, patchify, unpatchify
 
 
@@ -104,7 +105,7 @@ class WanVAE(nn.Module):
         Computed in the weights' dtype, a chunk at a time. Raises ValueError for a size that the strides do not divide.
         """
         self._check_frames(frames)
-        cache, stride = FrameCache(), self.config.temporal_stride
+        cache, stride = InferenceCache(), self.config.temporal_stride
         chunks = frames.tensor_split(list(range(1, frames.shape[2], stride)), dim=2)
         means = [self._moments(chunk.to(self.conv1.weight.dtype), cache)[0].float() for chunk in chunks]
         mean, std = self._latent_statistics(frames.device)
@@ -116,7 +117,7 @@ class WanVAE(nn.Module):
 
         The first chunk has one frame, each later one `temporal_stride`. Computed in the weights' dtype.
         """
-        cache = FrameCache()
+        cache = InferenceCache()
         mean, std = self._latent_statistics(latents.device)
         for latent in latents.split(1, dim=2):
             z = (latent.float() * std + mean).to(self.conv2.weight.dtype)

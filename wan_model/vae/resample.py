@@ -7,11 +7,14 @@ Sources: Wan2.1 `wan/modules/vae.py` (Resample), Wan2.2 `wan/modules/vae2_2.py` 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wan_model.vae.convolution import CausalConv3d, FrameCache, as_clips, as_images
+from wan_model.vae.cache import FrameCache
+from wan_model.vae.layers import CausalConv3d, as_clips, as_images
 
 
 class Downsample(nn.Module):
@@ -23,7 +26,7 @@ class Downsample(nn.Module):
         self.time_conv = CausalConv3d(dim, dim, kernel_size=(3, 1, 1)) if temporal else None
 
     def forward(self, x: Tensor, cache: FrameCache) -> Tensor:
-        pad, conv = self.resample
+        pad, conv = list[Any](self.resample)
         weight, bias = conv.weight.to(x.dtype), conv.bias.to(x.dtype)
         x = as_clips(F.conv2d(pad(as_images(x)), weight, bias, stride=2), x.shape[2])
         return x if self.time_conv is None else _halve_frames(self.time_conv, x, cache)
@@ -40,7 +43,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, cache: FrameCache) -> Tensor:
         if self.time_conv is not None:
             x = _double_frames(self.time_conv, x, cache)
-        conv = self.resample[1]
+        _, conv = list[Any](self.resample)
         images = nearest_conv(as_images(x), conv.weight.to(x.dtype), conv.bias.to(x.dtype))
         return as_clips(images, x.shape[2])
 
@@ -71,8 +74,24 @@ def _split_channels_in_time(x: Tensor) -> Tensor:
 
 
 def nearest_conv(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Nearest-neighbour doubling, then a 3x3 convolution, of (N, C, H, W)."""
-    return F.conv2d(F.interpolate(images, scale_factor=2.0, mode="nearest-exact"), weight, bias, padding=1)
+    """Nearest-neighbour doubling, then a 3x3 convolution, of (N, C, H, W): four 2x2 convolutions of the small images.
+
+    Of the three doubled pixels under a kernel's row two are the same small pixel, so their weights add up.
+    """
+    phases = [columns for rows in _pairs(weight, dim=2) for columns in _pairs(rows, dim=3)]
+    folded = F.conv2d(images, torch.cat(phases), bias.repeat(4), padding=1)  # (N, 4C', H + 1, W + 1)
+    batch, _, height, width = images.shape
+    doubled = folded.new_empty(batch, height, 2, width, 2, len(bias)).movedim(-1, 1)
+    for phase, quarter in enumerate(folded.chunk(4, dim=1)):
+        row, column = divmod(phase, 2)
+        doubled[:, :, :, row, :, column] = quarter[:, :, row : row + height, column : column + width]
+    return doubled.flatten(4, 5).flatten(2, 3)
+
+
+def _pairs(weight: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
+    """Three taps over doubled pixels as two taps over single ones, for even and for odd positions."""
+    before, here, after = weight.split(1, dim=dim)
+    return torch.cat((before, here + after), dim=dim), torch.cat((before + here, after), dim=dim)
 
 
 def average_down(x: Tensor, *, out_dim: int, factor_t: int, factor_s: int) -> Tensor:
