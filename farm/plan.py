@@ -1,0 +1,200 @@
+"""The plan of a run: which rows are clips, which of those remain, in which order they are made and what that costs.
+
+A run's folder holds what the driver works from: plan/part-*.parquet (the clips that remain; `farm.segments.SCHEMA`),
+rows.parquet (every admitted row with its clip) and rejected.parquet (every other row with its faults).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.admission import Admission, Admitted, usable
+from farm.calibration import Calibration, read_calibration
+from farm.cost import ClipCost, Estimate, Fleet, Tally, cost_of, estimate
+from farm.errors import ManifestError
+from farm.files import Files
+from farm.inputs import InputChecker
+from farm.ledger import committed_ids, failed_ids
+from farm.manifest import open_manifest
+from farm.models import ModelRef
+from farm.row_files import RowFiles
+from farm.segments import Group, Spool, group_of
+from farm.settings import Settings
+from farm.spec import RENDER_VERSION, RenderOptions
+from farm.storage import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A run before it starts.
+
+    Rows: `num_rows` = admitted + `num_rejected`. Clips: `num_clips` (distinct) = `num_done` + `num_failed` +
+    `num_remaining`. Paths are below OUT and empty where nothing was published. `warnings` counts rows.
+    """
+
+    run_id: str
+    manifest_uri: str
+    manifest_sha256: str
+    model: ModelRef
+    options: RenderOptions
+    num_rows: int
+    num_rejected: int
+    num_clips: int
+    num_done: int
+    num_failed: int
+    num_remaining: int
+    warnings: Mapping[str, int]
+    rejected: tuple[tuple[int, str | None, tuple[str, ...]], ...]  # the first few: row, id, faults
+    estimate: Estimate
+    segments: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The run's folder below OUT."""
+        return run_folder(self.run_id)
+
+    @property
+    def rows_path(self) -> str:
+        """Every admitted row: row, id, clip_id, seed, sizes, warnings, tags and kept columns."""
+        return f"{self.folder}/rows.parquet"
+
+    @property
+    def rejected_path(self) -> str:
+        """Every rejected row: row, id, faults and the request as it was."""
+        return f"{self.folder}/rejected.parquet"
+
+
+def run_folder(run_id: str) -> str:
+    """Where a run's files lie below OUT."""
+    return f"runs/{run_id}"
+
+
+def run_id_of(manifest_sha256: str, model: ModelRef, options: RenderOptions) -> str:
+    """16 hex characters: the same manifest, model and flags that change pixels are the same run."""
+    dtype = options.dtype or model.card.dtype
+    parts = (manifest_sha256, model.fingerprint, options.profile, options.codec, dtype, options.seed, RENDER_VERSION)
+    return hashlib.sha256("/".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def plan_run(
+    manifest_uri: str,
+    *,
+    model: ModelRef,
+    options: RenderOptions,
+    settings: Settings,
+    out: Storage | None = None,
+    fleet: Fleet | None = None,
+    strict: bool = False,
+    keep_columns: bool = False,
+    publish: bool = True,
+) -> Plan:
+    """Reads, checks and orders a manifest, drops what the ledger in `out` has, and publishes the plan there.
+
+    Nothing is written before the whole manifest was read; nothing at all without `out` or without `publish`.
+
+    Raises:
+        ManifestError: the manifest cannot be used; with `strict` also where a row is rejected.
+        ModelError: the model cannot be rendered.
+        StorageError: the ledger cannot be read or the plan not written.
+    """
+    files = Files(settings)
+    with (
+        open_manifest(manifest_uri, files, keep_columns=keep_columns) as manifest,
+        InputChecker(files, settings) as inputs,
+        tempfile.TemporaryDirectory(prefix="wanfarm-plan-") as folder,
+        RowFiles(Path(folder)) as rows,
+        Spool() as spool,
+    ):
+        admission = Admission(usable(model), options=options, settings=settings, inputs=inputs)
+        costing = _Costing(fleet or Fleet(), out)
+        for batch in manifest.batches():
+            for verdict in admission.admit(batch):
+                rows.add(verdict)
+                if isinstance(verdict, Admitted):
+                    spool.add(verdict, costing.cost(verdict))
+            rows.flush()
+        rows.close()
+        if strict and rows.num_rejected:
+            raise ManifestError(_refusal(rows))
+        num_clips = len(spool.clip_ids)
+        num_done = spool.drop(committed_ids(out, among=spool.clip_ids)) if out is not None else 0
+        num_failed = spool.drop(failed_ids(out)) if out is not None else 0
+        run_id = run_id_of(manifest.sha256, model, options)
+        return Plan(
+            run_id=run_id,
+            manifest_uri=manifest_uri,
+            manifest_sha256=manifest.sha256,
+            model=model,
+            options=options,
+            num_rows=rows.num_admitted + rows.num_rejected,
+            num_rejected=rows.num_rejected,
+            num_clips=num_clips,
+            num_done=num_done,
+            num_failed=num_failed,
+            num_remaining=len(spool.clip_ids),
+            warnings=dict(rows.warnings.most_common()),
+            rejected=tuple(rows.first_rejected),
+            estimate=costing.estimate(spool, settings),
+            segments=_publish(out, run_id, rows, spool) if out is not None and publish else (),
+        )
+
+
+class _Costing:
+    """Costs of clips, worked out once per shape, and their sum. Calibrations are read once per model."""
+
+    def __init__(self, fleet: Fleet, out: Storage | None) -> None:
+        self._fleet = fleet
+        self._out = out
+        self._calibrations: dict[str, Calibration | None] = {}
+        self._costs: dict[tuple[Group, bool], ClipCost] = {}
+
+    def cost(self, clip: Admitted) -> ClipCost:
+        spec, card = clip.spec, clip.model.card
+        key = group_of(spec), spec.is_guided
+        if key not in self._costs:
+            calibration = self._calibration(clip.model)
+            self._costs[key] = cost_of(spec, card, fleet=self._fleet, calibration=calibration)
+        return self._costs[key]
+
+    def estimate(self, spool: Spool, settings: Settings) -> Estimate:
+        """Of all clips that are left in the spool."""
+        tallies: dict[str, Tally] = {}
+        for model, cost in spool.costs():
+            tallies.setdefault(model.fingerprint, Tally(card=model.card)).add(cost)
+        measured = {name: found for name, found in self._calibrations.items() if found is not None}
+        return estimate(tallies.values(), self._fleet, calibrations=measured, settings=settings)
+
+    def _calibration(self, model: ModelRef) -> Calibration | None:
+        if model.name not in self._calibrations:
+            device, out = self._fleet.device, self._out
+            found = read_calibration(out, device, model=model.name) if out is not None else None
+            self._calibrations[model.name] = found
+        return self._calibrations[model.name]
+
+
+def _publish(out: Storage, run_id: str, rows: RowFiles, spool: Spool) -> tuple[str, ...]:
+    """Puts the plan below OUT. Segments come last, and those of an earlier plan of this run go."""
+    folder = run_folder(run_id)
+    out.put_file(f"{folder}/rejected.parquet", rows.rejected_path)
+    out.put_file(f"{folder}/rows.parquet", rows.admitted_path)
+    earlier = set(out.names(f"{folder}/plan"))
+    paths = []
+    for local in spool.write(rows.folder):
+        paths.append(f"{folder}/plan/{local.name}")
+        out.put_file(paths[-1], local)
+    for path in earlier.difference(paths):
+        out.delete(path)
+    return tuple(paths)
+
+
+def _refusal(rows: RowFiles) -> str:
+    lines = [
+        f"  row {row}{f' ({name})' if name else ''}: {'; '.join(faults)}" for row, name, faults in rows.first_rejected
+    ]
+    more = rows.num_rejected - len(lines)
+    lines += [f"  and {more} more"] if more else []
+    return "\n".join([f"{rows.num_rejected} rows would be rejected, and --strict allows none:", *lines])
