@@ -16,12 +16,14 @@ from farm.ledger.failures import (
 from farm.ledger.garbage import Garbage, collect_garbage, find_garbage
 from farm.ledger.index import committed_ids, compact, read_records
 from farm.ledger.lease import RunLease
+from farm.ledger.ledger import Ledger
 
 __all__ = [
     "Artifacts",
     "Commit",
     "DeadLetter",
     "Garbage",
+    "Ledger",
     "RunLease",
     "clear_attempts",
     "clear_failure",
