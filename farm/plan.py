@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +91,12 @@ def plan_run(
     strict: bool = False,
     keep_columns: bool = False,
     publish: bool = True,
+    claim: Callable[[str], None] | None = None,
 ) -> Plan:
     """Reads, checks and orders a manifest, drops what the ledger in `out` has, and publishes the plan there.
 
     Nothing is written before the whole manifest was read; nothing at all without `out` or without `publish`.
+    `claim` is called with the run's id in between: a driver takes its lease there, before the ledger is looked at.
 
     Raises:
         ManifestError: the manifest cannot be used; with `strict` also where a row is rejected.
@@ -120,10 +122,12 @@ def plan_run(
         rows.close()
         if strict and rows.num_rejected:
             raise ManifestError(_refusal(rows))
+        run_id = run_id_of(manifest.sha256, model, options)
+        if claim is not None:
+            claim(run_id)
         num_clips = len(spool.clip_ids)
         num_done = spool.drop(committed_ids(out, among=spool.clip_ids)) if out is not None else 0
         num_failed = spool.drop(failed_ids(out)) if out is not None else 0
-        run_id = run_id_of(manifest.sha256, model, options)
         return Plan(
             run_id=run_id,
             manifest_uri=manifest_uri,

@@ -11,6 +11,7 @@
 | WANFARM_MAX_INPUT_BYTES | largest input file (image) that is fetched | 64 MiB |
 | WANFARM_MAX_IMAGE_PIXELS | largest input image that is decoded | 50 million |
 | WANFARM_INPUT_TIMEOUT_S | how long fetching one input may take | 60 |
+| WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ KNOWN = (
     "WANFARM_MAX_INPUT_BYTES",
     "WANFARM_MAX_IMAGE_PIXELS",
     "WANFARM_INPUT_TIMEOUT_S",
+    "WANFARM_ENGINE",
 )
 
 # Rough on-demand prices of one device for an hour (for "cpu": one core), so that a plan has an order of magnitude to
@@ -68,6 +70,7 @@ class Settings:
     max_input_bytes: int = 64 * 2**20
     max_image_pixels: int = 50_000_000
     input_timeout_s: float = 60.0
+    engine: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -102,6 +105,7 @@ class _Reader:
             "max_input_bytes": self.number("MAX_INPUT_BYTES", whole=True),
             "max_image_pixels": self.number("MAX_IMAGE_PIXELS", whole=True),
             "input_timeout_s": self.number("INPUT_TIMEOUT_S", whole=False),
+            "engine": self.values.get(PREFIX + "ENGINE"),
         }
         if self.faults:
             raise UsageError("; ".join(self.faults) + f" (settings: {', '.join(KNOWN)})")
