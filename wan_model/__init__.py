@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wan_model.errors import WanModelError
-    from wan_model.pipeline import Clip, Component, SamplingParams, WanPipeline
+    from wan_model.params import SamplingParams
+    from wan_model.pipeline import Clip, Component, WanPipeline
     from wan_model.weights.checkpoint import Checkpoint
     from wan_model.weights.load import Dtype
 
@@ -23,7 +24,7 @@ __all__ = ["Checkpoint", "Clip", "SamplingParams", "WanModelError", "WanPipeline
 _HOMES = {
     "Checkpoint": "wan_model.weights.checkpoint",
     "Clip": "wan_model.pipeline",
-    "SamplingParams": "wan_model.pipeline",
+    "SamplingParams": "wan_model.params",
     "WanModelError": "wan_model.errors",
     "WanPipeline": "wan_model.pipeline",
 }

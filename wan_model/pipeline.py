@@ -21,8 +21,8 @@ from wan_model.dit.condition import Condition
 from wan_model.dit.model import WanDiT
 from wan_model.errors import LayoutError, NonFiniteError, RequestError
 from wan_model.parallel import SINGLE, SequenceParallel
+from wan_model.params import SamplingParams, request_faults
 from wan_model.sampling.denoise import Expert, Experts, denoise, initial_noise
-from wan_model.sampling.schedule import Profile, Schedule, Solver, schedule, schedule_faults
 from wan_model.sampling.solvers import SolverState
 from wan_model.text.encoder import TextEncoder
 from wan_model.text.states import TextStates
@@ -38,28 +38,6 @@ Frames = npt.NDArray[np.uint8]
 
 EMBEDDED = {"nano": Path(__file__).parent / "nano" / "weights"}
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingParams:
-    """Everything that decides a clip beside its prompts and its image. `guidance_low` is the low-noise expert's."""
-
-    width: int
-    height: int
-    num_frames: int
-    num_inference_steps: int
-    guidance_high: float
-    guidance_low: float
-    shift: float
-    solver: Solver
-    profile: Profile
-    seed: int
-
-    def schedule(self) -> Schedule:
-        """The grid of noise levels that these parameters ask for."""
-        return schedule(
-            self.profile, num_inference_steps=self.num_inference_steps, shift=self.shift, solver=self.solver
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,26 +148,7 @@ class WanPipeline:
 
     def faults(self, params: SamplingParams, *, has_first_frame: bool = False) -> list[str]:
         """Why this model cannot make such a clip, one sentence each; empty if it can."""
-        config = self.config
-        faults = schedule_faults(
-            params.profile, num_inference_steps=params.num_inference_steps, shift=params.shift, solver=params.solver
-        )
-        for name in ("width", "height"):
-            if (pixels := getattr(params, name)) < 1 or pixels % config.size_multiple:
-                faults.append(f"{name} is {pixels}: a multiple of {config.size_multiple}")
-        stride = config.vae.temporal_stride
-        if params.num_frames < 1 or (params.num_frames - 1) % stride:
-            faults.append(f"num_frames is {params.num_frames}: 1 more than a multiple of {stride}")
-        for name in ("guidance_high", "guidance_low"):
-            if not np.isfinite(getattr(params, name)):
-                faults.append(f"{name} is {getattr(params, name)}: a finite number")
-        if not 0 <= params.seed < 2**63:
-            faults.append(f"seed is {params.seed}: from 0 to 2**63 - 1")
-        if has_first_frame and not config.expand_timesteps:
-            faults.append(f"{config.name} takes no first frame: it has no timestep per token")
-        if config.dit.in_channels != config.vae.z_dim or config.dit.vace_layers:
-            faults.append(f"{config.name} needs conditions besides text, which are not supported")
-        return faults
+        return request_faults(self.config, params, has_first_frame=has_first_frame)
 
     def _refuse(self, params: SamplingParams, *, has_first_frame: bool, has_negative: bool = True) -> None:
         faults = self.faults(params, has_first_frame=has_first_frame)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Dtype = Literal["float32", "bfloat16", "auto"]
 _Module = TypeVar("_Module", bound=nn.Module)
 
+_DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 _TIED_TEXT_EMBEDDING = "encoder.embed_tokens.weight"
 _UNUSED = ("norm_added_q",)  # some converted image-to-video repositories carry a norm that no code applies
 
@@ -67,7 +68,7 @@ def resolve_dtype(dtype: Dtype, weights: ComponentWeights) -> torch.dtype:
     """`auto` keeps what is stored if it is bf16, and widens everything else to fp32."""
     if dtype == "auto":
         return torch.bfloat16 if weights.dtype == "bfloat16" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    return {name: known for known, name in _DTYPE_NAMES.items()}[dtype]
 
 
 def _on_meta(build: Callable[[], _Module]) -> _Module:
@@ -80,11 +81,13 @@ def _filled(
 ) -> _Module:
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     _check(expected, weights)
-    names = {id(entry): name for name, entry in weights.tensors.items() if name in expected}
-    wanted = [entry for name, entry in weights.tensors.items() if name in expected]
-    for entry, tensor in read_tensors(wanted):
-        name = names[id(entry)]
-        _assign(module, name, tensor.to(device=device, dtype=dtype_of(name)))
+    wanted = {id(entry): name for name, entry in weights.tensors.items() if name in expected}
+    is_converted = any(_DTYPE_NAMES[dtype_of(name)] != weights.tensors[name].dtype for name in wanted.values())
+    for entry, tensor in read_tensors(weights.tensors[name] for name in wanted.values()):
+        name = wanted[id(entry)]
+        # A `.pth` is mapped as one piece: a single tensor left mapped would hold the pages of all that were converted.
+        copy = is_converted and entry.offset is None
+        _assign(module, name, tensor.to(device=device, dtype=dtype_of(name), copy=copy))
         del tensor
     return module.eval()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ITEM_SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
-_PTH_WINDOW_BYTES = 64 * 2**20
+_PTH_WINDOW_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
