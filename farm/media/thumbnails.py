@@ -13,6 +13,7 @@ Frames = npt.NDArray[np.uint8]
 POSTER_WIDTH = 480
 STRIP_MOMENTS = 8
 STRIP_WIDTH = 160
+SMALL_PIXELS = 1 << 16
 
 
 class Thumbnailer:
@@ -68,5 +69,6 @@ def _fit(frame_HWC: Frames, width: int) -> Image.Image:
 
 def _webp(image: Image.Image) -> bytes:
     sink = io.BytesIO()
-    image.save(sink, "WEBP", quality=80, method=4)
+    # WebP halves colour's resolution, which a picture of few pixels cannot spare.
+    image.save(sink, "WEBP", quality=85, method=4, lossless=image.width * image.height <= SMALL_PIXELS)
     return sink.getvalue()
