@@ -32,7 +32,7 @@ class ModelPlan:
 
     name: str
     path: str
-    text_fingerprint: str
+    fingerprint: str
     dtype: DType
     device: str
     threads: int
@@ -72,6 +72,9 @@ class Backend(Protocol):
 
     def clean_prompt(self, prompt: str) -> str:
         """The prompt as the encoder reads it: equal cleaned prompts have equal states."""
+
+    def warnings_of(self, states: bytes) -> tuple[str, ...]:
+        """What a clip's record should say of its prompt's states: that the prompt was cut."""
 
     def open_text(self, plan: ModelPlan) -> TextEngine: ...
 

@@ -33,6 +33,9 @@ class FakeBackend:
     def clean_prompt(self, prompt: str) -> str:
         return prompt.strip()
 
+    def warnings_of(self, states: bytes) -> tuple[str, ...]:
+        return ()
+
     def open_text(self, plan: ModelPlan) -> FakeTextEngine:
         return FakeTextEngine()
 

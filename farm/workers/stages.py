@@ -1,0 +1,155 @@
+"""The adapter to Ray Data: two callables over Arrow tables, around classes that never see Ray.
+
+Constructors keep what they are given and do nothing else: one that raises when Ray restarts its actor ends the whole
+job. Both calls are generators that yield row by row, so that the driver hears of every clip when it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from farm.provenance import Worker
+from farm.settings import Settings
+from farm.spec import ClipSpec
+from farm.storage import Storage
+from farm.workers.encoder import PromptEncoder
+from farm.workers.engine import Backend, ClipText, ModelPlan, open_backend
+from farm.workers.ray_metrics import RayMeter
+from farm.workers.renderer import ClipJob, Outcome, Renderer
+from farm.workers.workbench import Workbench, bench_root
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("status", pa.string()),
+        ("device", pa.string()),
+        ("device_seconds", pa.float64()),
+        ("timings", pa.string()),  # JSON
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSetup:
+    """What both stages need, small enough to travel with every actor.
+
+    Args:
+        backend: "module:Class", see `farm.workers.engine`.
+        epoch: of the driver's lease; tells its workers from those of an earlier driver.
+    """
+
+    storage: Storage
+    settings: Settings
+    backend: str
+    model: ModelPlan
+    run_id: str
+    epoch: int
+
+    @property
+    def drain_path(self) -> str:
+        """Below OUT: while this file is there, workers of this driver begin no clip."""
+        return drain_path(self.run_id, epoch=self.epoch)
+
+
+def drain_path(run_id: str, *, epoch: int) -> str:
+    """See `StageSetup.drain_path`."""
+    return f"runs/{run_id}/drain/{epoch:08d}"
+
+
+class EncodeStage:
+    """Rows of a segment in, the same rows with the states of their prompts out."""
+
+    def __init__(self, setup: StageSetup) -> None:
+        self._setup = setup
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return open_backend(self._setup.backend)
+
+    @cached_property
+    def _encoder(self) -> PromptEncoder:
+        model = self._setup.model
+        return PromptEncoder(
+            lambda: self._backend.open_text(model),
+            self._setup.storage,
+            clean=self._backend.clean_prompt,
+            key=f"{model.fingerprint}/{model.dtype}",
+            meter=RayMeter(),
+        )
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        for number in range(rows.num_rows):
+            row = rows.slice(number, 1)
+            spec = ClipSpec.from_json(row["spec"][0].as_py())
+            positive = self._encoder.encode(spec.prompt)
+            negative = self._encoder.encode(spec.negative_prompt) if spec.is_guided else None
+            yield row.append_column("positive", pa.array([positive], pa.large_binary())).append_column(
+                "negative", pa.array([negative], pa.large_binary())
+            )
+
+
+class RenderStage:
+    """Rows with states in, one outcome per clip out; the clip itself goes straight to the storage."""
+
+    def __init__(self, setup: StageSetup) -> None:
+        self._setup = setup
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return open_backend(self._setup.backend)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        setup = self._setup
+        root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch)
+        return Renderer(
+            lambda: self._backend.open_render(setup.model),
+            setup.storage,
+            settings=setup.settings,
+            worker=this_worker(),
+            bench=Workbench(root),
+            meter=RayMeter(),
+            should_stop=lambda: setup.storage.exists(setup.drain_path),
+        )
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        for row in rows.to_pylist():
+            outcome = self._renderer.render(self._job(row))
+            yield pa.Table.from_pylist([outcome_row(outcome)], schema=OUTCOME_SCHEMA)
+
+    def _job(self, row: dict[str, Any]) -> ClipJob:
+        return ClipJob(
+            spec=ClipSpec.from_json(row["spec"]),
+            text=ClipText(positive=row["positive"], negative=row["negative"]),
+            run_id=self._setup.run_id,
+            model_name=self._setup.model.name,
+            row=row["row"],
+            id=row["id"],
+            warnings=self._backend.warnings_of(row["positive"]),
+        )
+
+
+def this_worker() -> Worker:
+    """Who renders, as records name it."""
+    return Worker(host=socket.gethostname(), pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as a row of `OUTCOME_SCHEMA`."""
+    return asdict(outcome) | {"timings": json.dumps(outcome.timings)}
+
+
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """The inverse of `outcome_row`."""
+    return Outcome(**(row | {"timings": json.loads(row["timings"])}))

@@ -1,0 +1,122 @@
+"""Segments through Ray Data: rows -> text states (few CPU actors) -> outcomes (render actors).
+
+The driver reads a segment itself and hands Ray Data blocks of about a minute of work. A read stage would do the same
+with tasks that compete with the actor pools for CPUs: on two cores that deadlocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+
+from farm.errors import FarmError, TransientError
+from farm.workers.renderer import Outcome
+from farm.workers.stages import EncodeStage, RenderStage, StageSetup, outcome_of
+from jobs.fleet import ENCODER_CPUS, Layout
+
+BLOCK_S = 60.0
+# With fewer blocks than this per worker, the last ones would leave workers idle.
+BLOCKS_PER_WORKER = 4
+
+MIN_PATIENCE_S = 3600.0
+
+
+class StageError(TransientError):
+    """A stage ended in an error that was no clip's own; what is left of its segment remains to be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Clips of one model that remain, as rows of `farm.segments.SCHEMA`."""
+
+    rows: pa.Table
+
+    @property
+    def longest_s(self) -> float:
+        """Estimated seconds of the longest clip, 0 where nothing is known."""
+        return max((seconds or 0.0 for seconds in self.rows["seconds"].to_pylist()), default=0.0)
+
+
+def block_rows(segment: Segment, *, num_workers: int) -> int:
+    """Clips of one task: a minute of work, but little enough that all workers have some to the end."""
+    num_clips = int(segment.rows.num_rows)
+    known = [seconds for seconds in segment.rows["seconds"].to_pylist() if seconds]
+    clip_s = sum(known) / len(known) if known else BLOCK_S
+    even = max(1, num_clips // (num_workers * BLOCKS_PER_WORKER))
+    return max(1, min(int(BLOCK_S / clip_s), even))
+
+
+def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: int) -> Iterator[Outcome]:
+    """One outcome per clip, as they come. Blocks for as long as clips take: call it from a thread of its own.
+
+    Raises:
+        FarmError: what a stage raised, if it was one of ours.
+        StageError: anything else.
+    """
+    _configure(DataContext.get_current(), longest_s=segment.longest_s)
+    size = block_rows(segment, num_workers=layout.num_workers)
+    blocks = [segment.rows.slice(first, size) for first in range(0, segment.rows.num_rows, size)]
+    dataset = (
+        ray.data.from_arrow(blocks)
+        .map_batches(
+            EncodeStage,
+            fn_constructor_args=(setup,),
+            batch_size=None,
+            batch_format="pyarrow",
+            # One encoder per node shares its mapped weights with nobody, and a fast pool would starve the renderers.
+            compute=ActorPoolStrategy(size=num_nodes),
+            num_cpus=ENCODER_CPUS,
+        )
+        .map_batches(
+            RenderStage,
+            fn_constructor_args=(setup,),
+            # Rows come one to a block (see below) and are bundled again: a task is what Ray retries.
+            batch_size=size,
+            batch_format="pyarrow",
+            # A pool of fixed size needs no utilisation threshold to grow. Two tasks in flight: states of the next
+            # block are there before this one ends, and with one the pool's scheduling gap shows.
+            compute=ActorPoolStrategy(size=layout.num_workers, max_tasks_in_flight_per_actor=2),
+            num_cpus=layout.cpus_per_worker,
+            num_gpus=layout.gpus_per_worker or None,
+        )
+    )
+    try:
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from (outcome_of(row) for row in batch.to_pylist())
+    except FarmError:
+        raise
+    except Exception as error:  # the boundary to Ray Data, whose errors wrap ours
+        raise _unwrapped(error) from error
+
+
+def _configure(context: Any, *, longest_s: float) -> None:
+    """Settings of Ray Data that its defaults would get wrong."""
+    # A clip's own faults are outcomes. Whatever is raised is no clip's: stop, rather than drop rows in silence.
+    context.max_errored_blocks = 0
+    # By default a stage that shows nothing for half an hour is ended, which a slow clip is.
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = max(MIN_PATIENCE_S, 3 * longest_s)
+    # Yields are collected up to this size before the driver sees them: one byte makes every clip its own block.
+    context.target_max_block_size = 1
+    # First starts that crash (a node short of memory for a moment) are tried again.
+    context.max_consecutive_actor_init_deaths = 3
+    # Our display shows clips; Ray's shows blocks.
+    context.enable_progress_bars = False
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """Our own error inside Ray's wrappings if there is one; else a StageError that names what there is."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, FarmError):
+            return seen
+        cause = getattr(seen, "cause", None)
+        seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return StageError(lines[-1].strip() if lines else type(error).__name__)
