@@ -73,7 +73,10 @@ class Files:
             raise StorageError("read", uri, f"{protocol}:// is none of {', '.join(PROTOCOLS)}")
         with self._lock:
             if protocol not in self._systems:
-                options = self._settings.options_for(protocol)
+                options = {
+                    **_patience(protocol, self._settings.input_timeout_s),
+                    **self._settings.options_for(protocol),
+                }
                 self._systems[protocol] = fsspec.filesystem(
                     protocol, skip_instance_cache=True, use_listings_cache=False, **options
                 )
@@ -115,6 +118,18 @@ def resolve(uri: str, *, base: str) -> str:
         return uri
     scheme, _, path = base.partition("://")
     return f"{scheme}://{posixpath.normpath(posixpath.join(path, uri))}"
+
+
+def _patience(protocol: str, timeout_s: float) -> dict[str, Any]:
+    """How long to wait for a server, in the words of its client."""
+    if protocol == "s3":
+        return {"config_kwargs": {"connect_timeout": timeout_s, "read_timeout": timeout_s}}
+    if protocol in ("http", "https"):
+        # fsspec loads aiohttp for these anyhow; other commands need not.
+        from aiohttp import ClientTimeout
+
+        return {"client_kwargs": {"timeout": ClientTimeout(total=timeout_s)}}
+    return {}
 
 
 def _path(uri: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -142,8 +143,8 @@ def test_no_clips_calibrate_nothing() -> None:
     assert calibrate([], device="cpu", model="nano", load_seconds=0.0) is None
 
 
-def test_calibrations_are_kept_per_device_and_model() -> None:
-    storage = MemoryStorage("calibration")
+def test_calibrations_are_kept_per_device_and_model(tmp_path: Path) -> None:
+    storage = MemoryStorage(str(tmp_path))
     kept = Calibration(
         device="NVIDIA H100 NVL", model="nano", dit_flops_per_second=1e12, vae_flops_per_second=1e11,
         overhead_seconds=0.1, load_seconds=3.0, num_clips=5,

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,8 @@ from farm.storage import MemoryStorage
 NANO = ModelRef(name="nano", path="/models/nano", card=NANO_CARD, fingerprint="f" * 64)
 FULL: dict[str, Any] = {
     "prompt": "a red, round circle\nmoving", "id": "one", "negative_prompt": "ugly", "seed": 5, "width": 64,
-    "height": 64, "num_frames": 17, "fps": 8, "num_inference_steps": 20, "guidance_scale": 3.5, "shift": 3.0, "solver": "euler",
-    "priority": 2, "tags": {"a": "b"},
+    "height": 64, "num_frames": 17, "fps": 8, "num_inference_steps": 20, "guidance_scale": 3.5, "shift": 3.0,
+    "solver": "euler", "priority": 2, "tags": {"a": "b"},
 }  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_all_formats_read_alike(tmp_path: Path, settings: Settings, suffix: str)
 def test_all_formats_give_the_same_clips(tmp_path: Path, settings: Settings) -> None:
     ids = []
     for suffix in (".parquet", ".jsonl", ".csv"):
-        out = MemoryStorage(suffix)
+        out = MemoryStorage(f"{tmp_path}{suffix}")
         found = plan(write(tmp_path / f"m{suffix}", [FULL, {"prompt": "x"}]), settings, out=out)
         ids.append(pq.read_table(io.BytesIO(out.read(found.rows_path))).column("clip_id").to_pylist())
     assert ids[0] == ids[1] == ids[2]
@@ -265,7 +267,7 @@ def test_unknown_columns_are_kept_when_asked(tmp_path: Path, settings: Settings,
     uri = write(tmp_path / f"m{suffix}", [{"prompt": "x", "shot": "12"}])
     (row,) = read(uri, settings, keep_columns=True)
     assert (row.values, row.kept) == ({"prompt": "x"}, {"shot": "12"})
-    out = MemoryStorage("kept")
+    out = MemoryStorage(str(tmp_path))
     found = plan(uri, settings, keep_columns=True, out=out)
     assert pq.read_table(io.BytesIO(out.read(found.rows_path))).column("kept").to_pylist() == ['{"shot": "12"}']
 
@@ -317,7 +319,10 @@ def test_a_bad_row_of_each_kind_is_rejected_with_its_faults_and_the_others_stand
 
 
 def test_strict_refuses_the_manifest_instead(tmp_path: Path, settings: Settings) -> None:
-    uri, out = write(tmp_path / "m.jsonl", [{"prompt": "x"}, {"prompt": "x", "width": 50}]), MemoryStorage("strict")
+    uri, out = (
+        write(tmp_path / "m.jsonl", [{"prompt": "x"}, {"prompt": "x", "width": 50}]),
+        MemoryStorage(str(tmp_path)),
+    )
     with pytest.raises(ManifestError, match="row 1: width: 50"):
         plan(uri, settings, strict=True, out=out)
     assert list(out.names()) == []
@@ -359,6 +364,47 @@ def test_an_overlong_cell_of_csv_is_a_fault_of_its_row(tmp_path: Path, settings:
 # --- images
 
 
+class _Silent(BaseHTTPRequestHandler):
+    """Serves one picture; what lies under /slow never comes."""
+
+    picture = b""
+    is_over = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/slow"):
+            self.is_over.wait(10)
+            return
+        has_it = self.path == "/a.png"
+        self.send_response(200 if has_it else 404)
+        self.send_header("ETag", "v1")
+        self.send_header("Content-Length", str(len(self.picture) if has_it else 0))
+        self.end_headers()
+        if has_it and self.command == "GET":
+            self.wfile.write(self.picture)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+def test_images_come_from_the_web_or_are_given_up(tmp_path: Path) -> None:
+    _Silent.picture = picture(tmp_path / "a.png").read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Silent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    rows = [{"prompt": "x", "image": f"{base}/{name}.png"} for name in ("a", "missing", "slow")]
+    try:
+        found = faults(write(tmp_path / "m.jsonl", rows), Settings(cache_dir=tmp_path / "cache", input_timeout_s=0.5))
+    finally:
+        _Silent.is_over.set()
+        server.shutdown()
+        server.server_close()
+    assert sorted(found) == [1, 2]
+    assert "missing.png: it does not exist" in found[1][0]
+    assert "cannot read" in found[2][0]
+
+
 def picture(path: Path, size: tuple[int, int] = (64, 64), colour: str = "red") -> Path:
     Image.new("RGB", size, colour).save(path)
     return path
@@ -369,7 +415,7 @@ def test_images_stand_beside_the_manifest_and_count_by_content(tmp_path: Path, s
         (tmp_path / folder).mkdir()
         picture(tmp_path / folder / "a.png", colour=colour)
         uri = write(tmp_path / folder / "m.jsonl", [{"prompt": "x", "image": "a.png", "seed": 1}])
-        out = MemoryStorage(folder)
+        out = MemoryStorage(str(tmp_path / folder))
         rows = pq.read_table(io.BytesIO(out.read(plan(uri, settings, out=out).rows_path)))
         return list(rows.column("clip_id").to_pylist())
 
