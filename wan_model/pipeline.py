@@ -72,8 +72,10 @@ class WanPipeline:
         """
         params = self.params(**overrides)
         self._refuse(params, has_first_frame=image is not None)
+        text = _loaded(self.text, "text")
         negative_prompt = self.config.defaults.negative_prompt if negative_prompt is None else negative_prompt
-        positive, negative = _loaded(self.text, "text").encode([prompt, negative_prompt])
+        positive = text.encode([prompt])[0]
+        negative = text.encode([negative_prompt])[0] if self._is_guided(params) else None
         size = {"width": params.width, "height": params.height}
         first_frame = None if image is None else first_frame_from_image(image, **size)
         latents = self.denoise(positive, negative, params, first_frame=first_frame)
@@ -150,10 +152,13 @@ class WanPipeline:
         """Why this model cannot make such a clip, one sentence each; empty if it can."""
         return request_faults(self.config, params, has_first_frame=has_first_frame)
 
+    def _is_guided(self, params: SamplingParams) -> bool:
+        guidances = (params.guidance_high, params.guidance_low)[: 1 + self.config.has_low_noise_expert]
+        return any(guidance != 1 for guidance in guidances)
+
     def _refuse(self, params: SamplingParams, *, has_first_frame: bool, has_negative: bool = True) -> None:
         faults = self.faults(params, has_first_frame=has_first_frame)
-        guidances = (params.guidance_high, params.guidance_low)[: 1 + self.config.has_low_noise_expert]
-        if not has_negative and any(guidance != 1 for guidance in guidances):
+        if not has_negative and self._is_guided(params):
             faults.append("guidance other than 1 needs the states of a negative prompt")
         if faults:
             raise RequestError(faults)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import WanImageToVideoPipeline, WanPipeline
+from diffusers.video_processor import VideoProcessor
 from PIL import Image
 
 import wan_model
+from wan_model.conditioning import first_frame_from_image
 
 PROMPT, NEGATIVE = "two cats &amp;amp; one   dog in the RAIN", "a red circle, blurry"
 SAMPLING: dict[str, Any] = {"num_frames": 9, "num_inference_steps": 6}
@@ -91,3 +93,28 @@ def test_clean_first_frame(ti2v_folder: Path, has_image: bool) -> None:
         PROMPT, negative_prompt=NEGATIVE, **given, **size, **SAMPLING, guidance_high=4.0, profile="diffusers", seed=21
     )
     compare(ours.frames, theirs)
+
+
+def test_an_image_of_the_clips_size_is_prepared_alike() -> None:
+    theirs = VideoProcessor(vae_scale_factor=16).preprocess(image(96, 64), height=64, width=96)
+    assert torch.equal(first_frame_from_image(image(96, 64), width=96, height=64), theirs[0])
+
+
+def test_latents_agree_before_they_are_rounded(ti2v_folder: Path) -> None:
+    size = {"width": 96, "height": 64}
+    theirs = WanImageToVideoPipeline.from_pretrained(ti2v_folder)(
+        image=image(96, 64),
+        prompt=PROMPT,
+        negative_prompt=NEGATIVE,
+        **size,
+        **SAMPLING,
+        guidance_scale=4.0,
+        generator=generator(),
+        output_type="latent",
+    ).frames
+    pipeline = wan_model.load(ti2v_folder)
+    positive, negative = pipeline.text.encode([PROMPT, NEGATIVE])
+    params = pipeline.params(**size, **SAMPLING, guidance_high=4.0, profile="diffusers", seed=21)
+    frame = first_frame_from_image(image(96, 64), **size)
+    ours = pipeline.denoise(positive, negative, params, first_frame=frame)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
