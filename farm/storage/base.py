@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs
 
-from farm.errors import AlreadyExistsError, OutputError, StorageError
+from farm.errors import AlreadyExistsError, OutputError, StorageError, StorageUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,9 @@ class Storage(ABC):
             self._probe_create_only(path)
             self.delete(path)
         except StorageError as error:
-            with suppress(StorageError):
-                self.delete(path)
+            if not isinstance(error, StorageUnavailableError):
+                with suppress(StorageError):
+                    self.delete(path)
             raise OutputError(f"the output {self.uri} cannot be written: {error}") from error
 
     def _probe_create_only(self, path: str) -> None:

@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EROFS: "the file system is read-only; choose another output",
     errno.EACCES: "check the owner and the permissions of the folder",
     errno.EPERM: "check the permissions, and that the file system knows hard links",
+    errno.EEXIST: "a part of the path is a file, not a folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "the path is a folder, not a file",
     errno.EOPNOTSUPP: "the file system knows no hard links, which create-only writes need",

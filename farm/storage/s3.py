@@ -245,4 +245,5 @@ def _secrets(options: Mapping[str, Any]) -> list[str]:
     client = options.get("client_kwargs", {})
     named = [options.get(name) for name in ("secret", "password", "token", "key", "username")]
     named += [client.get(f"aws_{name}") for name in ("secret_access_key", "session_token", "access_key_id")]
-    return [value for value in named if isinstance(value, str) and value]
+    # One or two characters hide nothing, and would be found all over a message.
+    return [value for value in named if isinstance(value, str) and len(value) > 4]

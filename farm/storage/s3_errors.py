@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as ClientConnectionError
 
 from farm.errors import NotFoundError, StorageError, StorageUnavailableError
 
 # All that the client raises for what happens outside this process.
 CLIENT_ERRORS = (OSError, BotoCoreError, ClientError, aiohttp.ClientError)
 
+_PASSING_ERRORS = (HTTPClientError, ClientConnectionError, aiohttp.ClientError, ConnectionError, TimeoutError)
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling"})
 _CONFLICT_STATUS = frozenset({409, 412})
@@ -48,7 +50,7 @@ def is_transient(error: Exception) -> bool:
     status = _status_of(error)
     if status is not None:
         return status in _PASSING_STATUS | _CONFLICT_STATUS or _code_of(error) in _PASSING_CODES
-    return isinstance(error, HTTPClientError | aiohttp.ClientError | ConnectionError | TimeoutError)
+    return isinstance(error, _PASSING_ERRORS)
 
 
 def explained(error: Exception, *, action: str, where: str, secrets: Sequence[str]) -> StorageError:
