@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
         h = cache.extend(conv1, x, norm1)
         h = cache.extend(conv2, h, norm2)
         shortcut = pointwise(self.shortcut, x) if isinstance(self.shortcut, nn.Conv3d) else x
-        return shortcut + h
+        return h.add_(shortcut)
 
 
 class AttentionBlock(nn.Module):
@@ -52,7 +52,7 @@ class AttentionBlock(nn.Module):
         q_N1LC, k_N1LC, v_N1LC = qkv_NHWC.flatten(1, 2).unsqueeze(1).chunk(3, dim=-1)
         attended_N1LC = F.scaled_dot_product_attention(q_N1LC, k_N1LC, v_N1LC)
         attended_NCHW = attended_N1LC.squeeze(1).unflatten(1, images_NCHW.shape[2:]).movedim(-1, 1)
-        return x + as_clips(pointwise(self.proj, attended_NCHW), x.shape[2])
+        return as_clips(pointwise(self.proj, attended_NCHW), x.shape[2]).add_(x)
 
 
 class Head(nn.Sequential):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from wan_model.vae import winograd
-from wan_model.vae.layers import CausalConv3d, RMSNorm
+from wan_model.vae.layers import CausalConv3d, RMSNorm, stack_taps
+
+Filter = Callable[[Tensor], Tensor]
 
 
 class FrameCache:
@@ -27,26 +32,38 @@ class FrameCache:
         y, self._past[convolution] = convolution(activated, self._past.get(convolution))
         return y
 
+    def prepared(self, key: Hashable, prepare: Callable[[], Any]) -> Any:
+        """What `prepare` makes of weights: anew here, for gradients pass through it."""
+        return prepare()
+
 
 class InferenceCache(FrameCache):
-    """The same answers without gradients, sooner: frames are written once, behind their past, and transformed
-    weights are kept until the clip's end.
+    """The same answers without gradients, sooner.
+
+    Frames are written once, behind their past, and what is prepared of the weights is kept until the clip's end.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._windows: dict[tuple[int, ...], Tensor] = {}
-        self._taps: dict[nn.Module, winograd.Taps] = {}
+        self._prepared: dict[Hashable, Any] = {}
 
     def extend(self, convolution: CausalConv3d, x: Tensor, norm: RMSNorm | None = None) -> Tensor:
-        past = self._past.get(convolution)
+        past, history = self._past.get(convolution), convolution.history
         if past is None:
             return super().extend(convolution, x, norm)
-        window = self._window(x, past, convolution.history)
-        present = window[:, :, convolution.history :]
+        window = self._window(x, past, history)
+        present = window[:, :, history:]
         present.copy_(x) if norm is None else norm.silu(x, out=present)
-        self._past[convolution] = window[:, :, -convolution.history :].clone(memory_format=torch.preserve_format)
-        return self._convolve(convolution, window)
+        self._past[convolution] = window[:, :, -history:].clone(memory_format=torch.preserve_format)
+        num_frames = x.shape[2]
+        answer: Filter = self.prepared((convolution, num_frames), lambda: _fastest(convolution, window))
+        return answer(window)
+
+    def prepared(self, key: Hashable, prepare: Callable[[], Any]) -> Any:
+        if key not in self._prepared:
+            self._prepared[key] = prepare()
+        return self._prepared[key]
 
     def _window(self, x: Tensor, past: Tensor, history: int) -> Tensor:
         """Frames as (B, C, history + F, H, W), the past in front: one buffer for all convolutions of the shape."""
@@ -60,9 +77,14 @@ class InferenceCache(FrameCache):
         window[:, :, missing:history].copy_(past)
         return window
 
-    def _convolve(self, convolution: CausalConv3d, window: Tensor) -> Tensor:
-        if not winograd.pays(window, convolution.weight):
-            return convolution.convolve(window)
-        if convolution not in self._taps:
-            self._taps[convolution] = winograd.transform(convolution.weight.to(window.dtype))
-        return winograd.convolve(window, self._taps[convolution], convolution.bias.to(window.dtype))
+
+def _fastest(convolution: CausalConv3d, window: Tensor) -> Filter:
+    """The quickest way to `convolution.convolve` windows of this shape, its weights prepared."""
+    if window.device.type != "cpu" or convolution.weight.shape[2:] != (3, 3, 3):
+        return convolution.convolve
+    weight, bias = convolution.weight.to(window.dtype), convolution.bias.to(window.dtype)
+    if window.shape[2] == weight.shape[2]:
+        return stack_taps(weight, bias)
+    if window.shape[2] % 2 == 0 and window.dtype == torch.float32:
+        return winograd.filter_pairs(weight, bias)
+    return convolution.convolve

@@ -8,6 +8,7 @@ regroup without a copy. The compute dtype is that of the activations: weights ar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,18 @@ class CausalConv3d(nn.Module):
         """A clip's first frame (B, C, 1, H, W): the rest of what the kernel sees is zeros, so its last tap suffices."""
         weight, bias = self.weight[:, :, -1].to(x.dtype), self.bias.to(x.dtype)
         return F.conv2d(x.squeeze(2), weight, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2)).unsqueeze(2)
+
+
+def stack_taps(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    """A 3-D convolution that gives one frame, as a 2-D one over (frame, channel): quicker for small frames on a CPU."""
+    taps = weight.movedim(2, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    padding = (weight.shape[3] // 2, weight.shape[4] // 2)
+
+    def convolve(window: Tensor) -> Tensor:
+        stacked = window.permute(0, 3, 4, 2, 1).flatten(3).movedim(-1, 1)
+        return F.conv2d(stacked, taps, bias, padding=padding).unsqueeze(2)
+
+    return convolve
 
 
 class RMSNorm(nn.Module):

@@ -24,6 +24,7 @@ class DownStage(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, num_blocks: int, factor_t: int, factor_s: int) -> None:
         super().__init__()
+        _check_shortcut(in_dim * factor_t * factor_s**2, out_dim)
         self.out_dim, self.factor_t, self.factor_s = out_dim, factor_t, factor_s
         self.downsamples = nn.ModuleList(_residual_blocks(in_dim, out_dim, num_blocks))
         if factor_s > 1:
@@ -39,6 +40,8 @@ class UpStage(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, num_blocks: int, factor_t: int, factor_s: int) -> None:
         super().__init__()
+        if factor_s > 1:
+            _check_shortcut(out_dim * factor_t * factor_s**2, in_dim)
         self.out_dim, self.factor_t, self.factor_s = out_dim, factor_t, factor_s
         self.upsamples = nn.ModuleList(_residual_blocks(in_dim, out_dim, num_blocks))
         if factor_s > 1:
@@ -115,8 +118,11 @@ class WanVAE(nn.Module):
     def decode(self, latents: Tensor) -> Iterator[Tensor]:
         """Normalised latents (B, z_dim, F', H', W') to frames (B, 3, f, H, W) in [-1, 1], a latent frame at a time.
 
-        The first chunk has one frame, each later one `temporal_stride`. Computed in the weights' dtype.
+        The first chunk has one frame, each later one `temporal_stride`. Computed in the weights' dtype. Raises
+        ValueError for another number of channels.
         """
+        if latents.shape[1] != self.config.z_dim:
+            raise ValueError(f"latents {tuple(latents.shape)}: {self.config.z_dim} channels expected")
         cache = InferenceCache()
         mean, std = self._latent_statistics(latents.device)
         for latent in latents.split(1, dim=2):
@@ -196,6 +202,12 @@ def _up_stages(config: VAEConfig, dims: list[int]) -> Iterator[nn.Module]:
             yield from _residual_blocks(in_dim if index == 0 else in_dim // 2, out_dim, num_blocks)
             if not is_last:
                 yield Upsample(out_dim, out_dim // 2, temporal=bool(doubles_frames))
+
+
+def _check_shortcut(many: int, few: int) -> None:
+    """A parameter-free shortcut averages or repeats whole groups of channels."""
+    if many % few:
+        raise ValueError(f"VAE shortcut: {many} channels do not form {few} equal groups; change dim_mult")
 
 
 def _run(blocks: nn.ModuleList, x: Tensor, cache: FrameCache) -> Tensor:

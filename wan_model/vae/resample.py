@@ -44,8 +44,8 @@ class Upsample(nn.Module):
         if self.time_conv is not None:
             x = _double_frames(self.time_conv, x, cache)
         _, conv = list[Any](self.resample)
-        images = nearest_conv(as_images(x), conv.weight.to(x.dtype), conv.bias.to(x.dtype))
-        return as_clips(images, x.shape[2])
+        folded: Tensor = cache.prepared(conv, lambda: fold_doubling(conv.weight.to(x.dtype)))
+        return as_clips(double_and_convolve(as_images(x), folded, conv.bias.to(x.dtype)), x.shape[2])
 
 
 def _halve_frames(time_conv: CausalConv3d, x: Tensor, cache: FrameCache) -> Tensor:
@@ -73,25 +73,29 @@ def _split_channels_in_time(x: Tensor) -> Tensor:
     return x.unflatten(1, (2, -1)).movedim(1, 3).flatten(2, 3)
 
 
-def nearest_conv(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Nearest-neighbour doubling, then a 3x3 convolution, of (N, C, H, W): four 2x2 convolutions of the small images.
+def fold_doubling(weight: Tensor) -> Tensor:
+    """A 3x3 filter over doubled pixels -> (4C', C, 2, 2), four 2x2 filters over single ones.
 
-    Of the three doubled pixels under a kernel's row two are the same small pixel, so their weights add up.
+    Of the three doubled pixels in a kernel's row two are the same pixel, so their weights add up. The four are for
+    even and odd rows and columns of the output.
     """
-    phases = [columns for rows in _pairs(weight, dim=2) for columns in _pairs(rows, dim=3)]
-    folded = F.conv2d(images, torch.cat(phases), bias.repeat(4), padding=1)  # (N, 4C', H + 1, W + 1)
-    batch, _, height, width = images.shape
-    doubled = folded.new_empty(batch, height, 2, width, 2, len(bias)).movedim(-1, 1)
-    for phase, quarter in enumerate(folded.chunk(4, dim=1)):
-        row, column = divmod(phase, 2)
-        doubled[:, :, :, row, :, column] = quarter[:, :, row : row + height, column : column + width]
-    return doubled.flatten(4, 5).flatten(2, 3)
+    return torch.cat([columns for rows in _fold(weight, dim=2) for columns in _fold(rows, dim=3)])
 
 
-def _pairs(weight: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
-    """Three taps over doubled pixels as two taps over single ones, for even and for odd positions."""
+def _fold(weight: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
     before, here, after = weight.split(1, dim=dim)
     return torch.cat((before, here + after), dim=dim), torch.cat((before + here, after), dim=dim)
+
+
+def double_and_convolve(images: Tensor, folded: Tensor, bias: Tensor) -> Tensor:
+    """Nearest-neighbour doubling of (N, C, H, W), then the 3x3 convolution that was folded."""
+    batch, _, height, width = images.shape
+    phases = F.conv2d(images, folded, bias.repeat(4), padding=1)  # (N, 4C', H + 1, W + 1)
+    doubled = phases.new_empty(batch, height, 2, width, 2, len(bias)).movedim(-1, 1)
+    for index, phase in enumerate(phases.chunk(4, dim=1)):
+        row, column = divmod(index, 2)
+        doubled[:, :, :, row, :, column] = phase[:, :, row : row + height, column : column + width]
+    return doubled.flatten(4, 5).flatten(2, 3)
 
 
 def average_down(x: Tensor, *, out_dim: int, factor_t: int, factor_s: int) -> Tensor:

@@ -14,43 +14,37 @@ convolutions are bound by arithmetic: float32 on a CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wan_model.vae.layers import as_clips, as_images
 
-Taps = tuple[Tensor, Tensor, Tensor, Tensor]
 
-
-def pays(padded: Tensor, weight: Tensor) -> bool:
-    """Whether `convolve` applies to these frames (the filter's history in front) and is faster than a convolution."""
-    is_even = padded.shape[2] % 2 == 0
-    return is_even and weight.shape[2:] == (3, 3, 3) and padded.dtype == torch.float32 and padded.device.type == "cpu"
-
-
-def transform(weight: Tensor) -> Taps:
-    """(C', C, 3, 3, 3) -> the four 3x3 filters that multiply, channels-last."""
+def filter_pairs(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    """The convolution of weight (C', C, 3, 3, 3), for windows (B, C, 2 + F, H, W) of even F. No gradient."""
     g0, g1, g2 = weight.detach().unbind(2)
     outer = g0 + g2
     taps = (g0, (outer + g1) / 2, (outer - g1) / 2, g2)
-    m0, m1, m2, m3 = (tap.contiguous(memory_format=torch.channels_last) for tap in taps)
-    return m0, m1, m2, m3
+    # The bias enters y0 and y1 alike: by m1.
+    filters = [tap.contiguous(memory_format=torch.channels_last) for tap in taps]
 
+    def convolve(window: Tensor) -> Tensor:
+        x0, x1, x2, x3 = (window[:, :, i : i + window.shape[2] - 3 : 2] for i in range(4))
+        mixed = torch.empty_like(x0, memory_format=torch.channels_last_3d)  # each of the four inputs in turn
+        m0 = _filter(torch.sub(x0, x2, out=mixed), filters[0])
+        m1 = _filter(torch.add(x1, x2, out=mixed), filters[1], bias)
+        m2 = _filter(torch.sub(x2, x1, out=mixed), filters[2])
+        m3 = _filter(torch.sub(x1, x3, out=mixed), filters[3])
+        batch, channels, pairs, height, width = m0.shape
+        y = torch.empty((batch, pairs, 2, height, width, channels), dtype=m0.dtype, device=m0.device).movedim(-1, 1)
+        torch.add(m0, m1, out=y[:, :, :, 0]).add_(m2)
+        torch.sub(m1, m2, out=y[:, :, :, 1]).sub_(m3)
+        return y.flatten(2, 3)
 
-def convolve(padded: Tensor, taps: Taps, bias: Tensor) -> Tensor:
-    """(B, C, 2 + F, H, W) -> (B, C', F, H, W), F even. No gradient."""
-    x0, x1, x2, x3 = (padded[:, :, i : i + padded.shape[2] - 3 : 2] for i in range(4))
-    mixed = torch.empty_like(x0, memory_format=torch.channels_last_3d)  # each of the four inputs in turn
-    m0 = _filter(torch.sub(x0, x2, out=mixed), taps[0])
-    m1 = _filter(torch.add(x1, x2, out=mixed), taps[1], bias)
-    m2 = _filter(torch.sub(x2, x1, out=mixed), taps[2])
-    m3 = _filter(torch.sub(x1, x3, out=mixed), taps[3])
-    batch, channels, pairs, height, width = m0.shape
-    y = torch.empty((batch, pairs, 2, height, width, channels), dtype=m0.dtype).movedim(-1, 1)
-    torch.add(m0, m1, out=y[:, :, :, 0]).add_(m2)
-    torch.sub(m1, m2, out=y[:, :, :, 1]).sub_(m3)
-    return y.flatten(2, 3)
+    return convolve
 
 
 def _filter(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
