@@ -26,6 +26,8 @@ BLOCKS_PER_WORKER = 4
 
 MIN_PATIENCE_S = 3600.0
 
+_ADDED_BY_RAY = "Failed to apply UDF transform"
+
 
 class StageError(TransientError):
     """A stage ended in an error that was no clip's own; what is left of its segment remains to be done."""
@@ -89,8 +91,6 @@ def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: 
     try:
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from (outcome_of(row) for row in batch.to_pylist())
-    except FarmError:
-        raise
     except Exception as error:  # the boundary to Ray Data, whose errors wrap ours
         raise _unwrapped(error) from error
 
@@ -112,11 +112,16 @@ def _configure(context: Any, *, longest_s: float) -> None:
 
 def _unwrapped(error: Exception) -> Exception:
     """Our own error inside Ray's wrappings if there is one; else a StageError that names what there is."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, FarmError):
-            return seen
-        cause = getattr(seen, "cause", None)
-        seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    # Ray's wrappers are instances of what they wrap, with a text of their own: the innermost is the one to show.
+    found: FarmError | None = None
+    seen: object = error
+    while isinstance(seen, BaseException):
+        found = seen if isinstance(seen, FarmError) else found
+        seen = getattr(seen, "cause", None)
+    if found is not None:
+        # Ray Data appends a paragraph of its own to what a stage raised.
+        own = [str(part).split(_ADDED_BY_RAY, 1)[0].strip() if isinstance(part, str) else part for part in found.args]
+        found.args = tuple(own)
+        return found
     lines = [line for line in str(error).splitlines() if line.strip()]
     return StageError(lines[-1].strip() if lines else type(error).__name__)

@@ -5,46 +5,28 @@ It knows neither Ray nor torch. Faults of the clip end in a dead letter; faults 
 
 from __future__ import annotations
 
-import hashlib
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from farm import ledger, metrics
-from farm.errors import AttemptsError, ClipError, InputError, StorageError, TransientError
+from farm.errors import AttemptsError, ClipError, StorageError, TransientError, UsageError
 from farm.files import Files
-from farm.media import EncodedVideo, Thumbnailer, VideoWriter
+from farm.media import EncodedVideo
 from farm.metrics import Meter
-from farm.provenance import Execution, Record, Worker, build_record, video_metadata
+from farm.provenance import Execution, Record, Worker, build_record
 from farm.settings import Settings
-from farm.spec import AssetRef, ClipSpec
 from farm.storage.base import Storage
-from farm.workers.engine import ClipText, Frames, RenderEngine
+from farm.workers.engine import RenderEngine
+from farm.workers.making import ClipJob, Clock, fetch_input, make_clip
 from farm.workers.workbench import Workbench
 
 # Faults of one clip, inside a living process or killing it, before it is given up.
 MAX_ATTEMPTS = 3
-INPUT_TRIES = 3
 
 Status = Literal["committed", "existing", "lost", "failed", "skipped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipJob:
-    """One clip to make. `row` and `id` are the manifest's, for the dead letter; `warnings` go to the record."""
-
-    spec: ClipSpec
-    text: ClipText
-    run_id: str
-    model_name: str
-    row: int | None = None
-    id: str | None = None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,30 +42,11 @@ class Outcome:
     message: str | None = None
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Seconds per stage of one clip."""
-
-    begun_s: float = field(default_factory=time.monotonic)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begun_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - begun_s
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.begun_s
-
-
 class Renderer:
     """Makes clips, one after the other.
 
     Args:
+        open_engine: loads the model; called at the first clip that has no record.
         storage: the output, which holds the ledger.
         bench: this process's local folder; it remembers which clip a killed predecessor was at.
         should_stop: asked before each clip; a clip that has begun is finished.
@@ -111,16 +74,18 @@ class Renderer:
         self._should_stop = should_stop
 
     def render(self, job: ClipJob) -> Outcome:
-        """Make a clip, unless its record is there. Raises only for faults of the machine (storage, lost devices)."""
-        outcome = self._outcome(job)
-        if outcome.status != "skipped":
-            self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
-        return outcome
+        """Make a clip, unless its record is there.
 
-    def _outcome(self, job: ClipJob) -> Outcome:
+        Raises only for faults that are no clip's: StorageError, TransientError, UsageError (weights do not load).
+        """
         clip_id = job.spec.clip_id
         if self._should_stop():
             return Outcome(clip_id=clip_id, status="skipped")
+        outcome = self._outcome(job, clip_id)
+        self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
+        return outcome
+
+    def _outcome(self, job: ClipJob, clip_id: str) -> Outcome:
         if ledger.read_record(self._storage, clip_id) is not None:
             return Outcome(clip_id=clip_id, status="existing")
         if self._engine is None:
@@ -134,22 +99,22 @@ class Renderer:
                     return self._rendered(job, self._engine)
             except ClipError as error:
                 return self._give_up(job, error)
-            except (StorageError, TransientError):
+            except (StorageError, TransientError, UsageError):
                 raise
-            except Exception as error:  # the boundary: whatever the model throws is the clip's fault until proven else
+            except Exception as error:  # the boundary: what nobody expected is the clip's fault, until it repeats
                 if self._note_fault(clip_id, f"{type(error).__name__}: {error}") >= MAX_ATTEMPTS:
                     return self._give_up(job, error)
 
     def _rendered(self, job: ClipJob, engine: RenderEngine) -> Outcome:
-        clock = _Clock()
+        clock, asset = Clock(), job.spec.image
         with clock.stage("input"):
-            image = None if job.spec.image is None else self._fetch(job.spec.image)
+            most = self._settings.max_input_bytes
+            image = None if asset is None else fetch_input(asset, self._files, max_bytes=most)
         path = self._bench.folder / f"{job.spec.clip_id}.mp4"
         try:
-            video, pictures = self._encoded(job, engine, image=image, clock=clock, path=path)
-            execution = engine.execution(job.spec)
-            record = self._record(job, video, execution=execution, clock=clock)
-            artifacts = ledger.Artifacts(video=path, thumbnail=pictures.poster(), strip=pictures.strip())
+            made = make_clip(job, engine, image=image, path=path, clock=clock, on_step=lambda: self._count_step(job))
+            record = self._record(job, made.video, execution=engine.execution(job.spec), clock=clock)
+            artifacts = ledger.Artifacts(video=path, thumbnail=made.poster, strip=made.strip)
             with clock.stage("publish"):
                 commit = ledger.commit_clip(self._storage, record, artifacts=artifacts)
         finally:
@@ -159,48 +124,12 @@ class Renderer:
         return Outcome(
             clip_id=record.clip_id,
             status="committed" if commit.has_won else "lost",
-            device=execution.device,
+            device=record.execution.device,
             device_seconds=record.device_seconds,
             timings=clock.timings,
         )
 
-    def _encoded(
-        self, job: ClipJob, engine: RenderEngine, *, image: bytes | None, clock: _Clock, path: Path
-    ) -> tuple[EncodedVideo, Thumbnailer]:
-        """Streams frames from the engine to the encoder while they decode."""
-        spec, pictures = job.spec, Thumbnailer(job.spec.num_frames)
-        metadata = video_metadata(spec, model_name=job.model_name)
-        size = {"width": spec.width, "height": spec.height}
-        with VideoWriter(path, **size, fps=spec.fps, codec=spec.codec, metadata=metadata) as writer:
-            for frames in self._frames(job, engine, image=image, clock=clock):
-                with clock.stage("encode"):
-                    cut = _cut_out(frames, spec)
-                    pictures.look(cut)
-                    writer.write(cut)
-            with clock.stage("encode"):
-                return writer.close(), pictures
-
-    def _frames(self, job: ClipJob, engine: RenderEngine, *, image: bytes | None, clock: _Clock) -> Iterator[Frames]:
-        """The engine's chunks. What passes until its last step is denoising, the rest of its time decoding."""
-        begun_s = time.monotonic()
-
-        def on_step(done: int, total: int) -> None:
-            self._meter.record(metrics.DENOISE_STEPS, model=job.model_name)
-            if done == total:
-                clock.timings["denoise"] = time.monotonic() - begun_s
-
-        chunks = iter(engine.render(job.spec, job.text, image=image, on_step=on_step))
-        waited_s = 0.0
-        while True:
-            asked_s = time.monotonic()
-            frames = next(chunks, None)
-            waited_s += time.monotonic() - asked_s
-            if frames is None:
-                clock.timings["decode"] = max(0.0, waited_s - clock.timings.get("denoise", 0.0))
-                return
-            yield frames
-
-    def _record(self, job: ClipJob, video: EncodedVideo, *, execution: Execution, clock: _Clock) -> Record:
+    def _record(self, job: ClipJob, video: EncodedVideo, *, execution: Execution, clock: Clock) -> Record:
         device_seconds = clock.elapsed_s * execution.degree
         price = self._settings.price(execution.device)
         # A CPU's price is that of one core.
@@ -212,7 +141,7 @@ class Renderer:
             size_bytes=video.size_bytes,
             execution=execution,
             worker=self._worker,
-            committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            committed_at=_now(),
             timings={name: round(seconds, 4) for name, seconds in clock.timings.items()},
             device_seconds=round(device_seconds, 4),
             attempts=ledger.count_attempts(self._storage, job.spec.clip_id) + 1,
@@ -221,48 +150,39 @@ class Renderer:
             warnings=job.warnings,
         )
 
-    def _fetch(self, asset: AssetRef) -> bytes:
-        """The input's content, which must still be what was asked for. InputError otherwise."""
-        for attempt in range(1, INPUT_TRIES + 1):
-            try:
-                data = self._files.read(asset.uri, max_bytes=self._settings.max_input_bytes)
-                break
-            except StorageError as error:
-                # Its server is not ours: one that stays away must cost its clips, not the run.
-                if attempt == INPUT_TRIES:
-                    raise InputError(f"the input cannot be read: {error}") from error
-                time.sleep(attempt)
-        if hashlib.sha256(data).hexdigest() != asset.sha256:
-            raise InputError(f"{asset.uri} has changed since the manifest was read: plan it again")
-        return data
-
     def _refuse_if_used_up(self, clip_id: str) -> None:
         attempts = ledger.count_attempts(self._storage, clip_id)
         if attempts >= MAX_ATTEMPTS:
-            raise AttemptsError(f"it failed {attempts} times; the last reasons lie in attempts/{clip_id}")
+            raise AttemptsError(f"it failed {attempts} times; the reasons lie in attempts/{clip_id}")
 
     def _note_fault(self, clip_id: str, reason: str) -> int:
-        worker = f"{self._worker.host}:{self._worker.pid}"
-        return ledger.note_attempt(self._storage, clip_id, reason=reason, worker=worker)
+        return ledger.note_attempt(self._storage, clip_id, reason=reason, worker=self._name)
 
     def _give_up(self, job: ClipJob, error: Exception) -> Outcome:
         spec, name = job.spec, type(error).__name__
         letter = ledger.DeadLetter(
             clip_id=spec.clip_id,
             run_id=job.run_id,
-            row={"row": job.row, "id": job.id, "model_name": job.model_name, "spec": spec.model_dump(mode="json")},
+            row=letter_row(job),
             error_class=name,
             message=str(error),
             traceback="".join(traceback.format_exception(error)),
             attempts=max(1, ledger.count_attempts(self._storage, spec.clip_id)),
-            worker=f"{self._worker.host}:{self._worker.pid}",
-            failed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            worker=self._name,
+            failed_at=_now(),
             command=ledger.reproducing_command(self._storage.uri, spec.clip_id),
         )
         ledger.write_failure(self._storage, letter)
         return Outcome(clip_id=spec.clip_id, status="failed", error_class=name, message=str(error))
 
-    def _measure(self, record: Record, clock: _Clock, *, has_won: bool) -> None:
+    @property
+    def _name(self) -> str:
+        return f"{self._worker.host}:{self._worker.pid}"
+
+    def _count_step(self, job: ClipJob) -> None:
+        self._meter.record(metrics.DENOISE_STEPS, model=job.model_name)
+
+    def _measure(self, record: Record, clock: Clock, *, has_won: bool) -> None:
         meter, device = self._meter, record.execution.device
         for stage, seconds in clock.timings.items():
             meter.record(metrics.STAGE_SECONDS, seconds, stage=stage)
@@ -277,8 +197,17 @@ class Renderer:
         meter.record(metrics.VIDEO_SECONDS, video.num_frames / video.fps, model=model)
 
 
-def _cut_out(frames_FHWC: Frames, spec: ClipSpec) -> Frames:
-    """The middle of what was rendered, as large as was asked for."""
-    top = (spec.render_height - spec.height) // 2
-    left = (spec.render_width - spec.width) // 2
-    return frames_FHWC[:, top : top + spec.height, left : left + spec.width]
+def letter_row(job: ClipJob) -> dict[str, object]:
+    """What a dead letter keeps of its job: all that rendering it again takes."""
+    return {
+        "row": job.row,
+        "id": job.id,
+        "prompt": job.spec.prompt,
+        "model_name": job.model_name,
+        "model": job.model_path,
+        "spec": job.spec.canonical_json(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

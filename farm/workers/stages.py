@@ -23,8 +23,9 @@ from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import Backend, ClipText, ModelPlan, open_backend
+from farm.workers.making import ClipJob
 from farm.workers.ray_metrics import RayMeter
-from farm.workers.renderer import ClipJob, Outcome, Renderer
+from farm.workers.renderer import Outcome, Renderer
 from farm.workers.workbench import Workbench, bench_root
 
 OUTCOME_SCHEMA = pa.schema(
@@ -134,6 +135,7 @@ class RenderStage:
             text=ClipText(positive=row["positive"], negative=row["negative"]),
             run_id=self._setup.run_id,
             model_name=self._setup.model.name,
+            model_path=self._setup.model.path,
             row=row["row"],
             id=row["id"],
             warnings=self._backend.warnings_of(row["positive"]),
