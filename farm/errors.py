@@ -13,8 +13,10 @@ FarmError
 ├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
 ├── StorageError            a storage operation failed (action, path, advice)
 │   ├── NotFoundError       nothing stands under that path
-│   └── AlreadyExistsError  a create-only put came second
+│   ├── AlreadyExistsError  a create-only put came second
+│   └── StorageUnavailableError  out of reach for longer than the retries last (a TransientError too)
 └── Interrupted             stopped by a signal or by Ray's end, resumable       exit 75
+    └── LeaseLostError      another driver took the run over
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ class Files:
             facts = self._system(uri).info(_path(uri))
             if facts.get("type") == "directory":
                 raise NotFoundError("read", uri, "it is a folder")
+            if facts.get("type") != "file":
+                raise StorageError("read", uri, "it is no regular file")  # reading a pipe would wait for ever
         size = facts.get("size")
         if protocol_of(uri) == "file":
             return Stat(size_bytes=size, version=f"{facts['mtime']!r}-{facts['ino']}-{size}")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -460,8 +461,11 @@ def test_an_unwritable_cache_costs_only_time(tmp_path: Path) -> None:
     assert plan(uri, Settings(cache_dir=tmp_path / "file" / "cache")).num_remaining == 1
 
 
-def test_a_folder_is_no_image(tmp_path: Path, settings: Settings) -> None:
-    uri = write(tmp_path / "m.jsonl", [{"prompt": "x", "image": "."}, {"prompt": "y", "image": "gopher://a/b"}])
+def test_what_is_no_file_is_no_image(tmp_path: Path, settings: Settings) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    images = (".", "gopher://a/b", "pipe")
+    uri = write(tmp_path / "m.jsonl", [{"prompt": "x", "image": image} for image in images])
     found = faults(uri, settings)
+    assert "it is no regular file" in found[2][0]
     assert "it is a folder" in found[0][0]
     assert "gopher:// is none of" in found[1][0]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 from pydantic import ValidationError
 
+import farm
 from farm.catalogue import CARDS, NANO_CARD
 from farm.models import ModelRef
 from farm.normalise import faults_of, normalise, warnings_of
@@ -99,6 +102,14 @@ def test_defaults_written_out_are_the_same_clip() -> None:
     default = NANO_CARD.defaults
     written = spec_of(seed=7, width=64.0, guidance_scale=int(default.guidance_high), solver=default.solver)
     assert written.clip_id == spec_of().clip_id
+
+
+def test_the_public_name_is_there_and_costs_nothing_until_used() -> None:
+    code = "import sys, farm.errors; early = 'pydantic' in sys.modules; print(early, farm.ClipSpec.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "farm.spec"]
+    with pytest.raises(AttributeError, match="no attribute 'Clip'"):
+        _ = farm.Clip
 
 
 def test_specs_are_frozen_and_strict() -> None:
