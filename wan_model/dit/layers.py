@@ -163,7 +163,8 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(
             Linear(config.dim, config.ffn_dim), nn.GELU(approximate="tanh"), Linear(config.ffn_dim, config.dim)
         )
-        self.modulation = nn.Parameter(torch.randn(1, 6, config.dim) / config.dim**0.5)
+        # Not randn / x: on the meta device that division imports the compiler, 0.8 s of every load.
+        self.modulation = nn.Parameter(torch.empty(1, 6, config.dim).normal_(std=config.dim**-0.5))
 
     def forward(
         self,
@@ -203,7 +204,7 @@ class Head(nn.Module):
         t, h, w = config.patch_size
         self.eps = config.eps
         self.head = Linear(config.dim, config.out_channels * t * h * w)
-        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim) / config.dim**0.5)
+        self.modulation = nn.Parameter(torch.empty(1, 2, config.dim).normal_(std=config.dim**-0.5))
 
     def forward(self, x_BMD: Tensor, time_BSD: Tensor) -> Tensor:
         shift, scale = (self.modulation.float()[:, None] + time_BSD[:, :, None]).unbind(2)
