@@ -58,7 +58,7 @@ def _plain_map(value: object) -> object:
 
 def _open(path: Path, uri: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=2**20)
     except (pa.ArrowException, OSError) as error:
         raise ManifestError(f"{uri} is not readable as Parquet, or truncated: {_first_line(error)}") from error
 
