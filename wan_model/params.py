@@ -52,3 +52,10 @@ def request_faults(config: ModelConfig, params: SamplingParams, *, has_first_fra
     if config.dit.in_channels != config.vae.z_dim or config.dit.vace_layers:
         faults.append(f"{config.name} needs conditions besides text, which are not supported")
     return faults
+
+
+def num_tokens(config: ModelConfig, params: SamplingParams) -> int:
+    """Tokens of the clip in the DiT."""
+    _, frames, height, width = config.vae.latent_shape(params.num_frames, params.height, params.width)
+    t, h, w = config.dit.patch_size
+    return (frames // t) * (height // h) * (width // w)

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from wan_model.conditioning import first_frame_from_image
 from wan_model.config import ModelConfig
-from wan_model.dit.condition import Condition
 from wan_model.dit.model import WanDiT
 from wan_model.errors import LayoutError, NonFiniteError, RequestError
 from wan_model.parallel import SINGLE, SequenceParallel
-from wan_model.params import SamplingParams, request_faults
+from wan_model.params import SamplingParams, num_tokens, request_faults
 from wan_model.sampling.denoise import Expert, Experts, denoise, initial_noise
 from wan_model.sampling.solvers import SolverState
 from wan_model.text.encoder import TextEncoder
@@ -164,10 +163,15 @@ class WanPipeline:
             raise RequestError(faults)
 
     def _experts(self, prompt: TextStates, negative: TextStates | None, params: SamplingParams) -> Experts:
-        high = _expert(_loaded(self.dit, "dit"), prompt, negative, guidance=params.guidance_high)
+        tokens = num_tokens(self.config, params)
+
+        def expert(dit: WanDiT | None, guidance: float) -> Expert:
+            return Expert.prepare(_loaded(dit, "dit"), prompt, negative, guidance=guidance, num_tokens=tokens)
+
+        high = expert(self.dit, params.guidance_high)
         if not self.config.has_low_noise_expert:
             return Experts(high=high)
-        low = _expert(_loaded(self.low_dit, "dit"), prompt, negative, guidance=params.guidance_low)
+        low = expert(self.low_dit, params.guidance_low)
         return Experts(high=high, low=low, boundary=self.config.defaults.boundary)
 
 
@@ -208,22 +212,6 @@ def _load_text_encoder(checkpoint: Checkpoint, dtype: Dtype, device: str) -> Tex
     model = load_text(config, checkpoint.components["text"], dtype=dtype, device=device)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True)
     return TextEncoder(model, tokenizer, text_len=config.text_len)
-
-
-def _expert(dit: WanDiT, prompt: TextStates, negative: TextStates | None, *, guidance: float) -> Expert:
-    """The text is projected once, for all steps; at guidance 1 the negative is not looked at."""
-    return Expert(
-        dit=dit,
-        positive=_condition(dit, prompt),
-        negative=None if negative is None or guidance == 1 else _condition(dit, negative),
-        guidance=guidance,
-    )
-
-
-@torch.no_grad()
-def _condition(dit: WanDiT, text: TextStates) -> Condition:
-    weight = dit.patch_embedding.weight
-    return dit.condition([TextStates(states_TD=text.states_TD.to(device=weight.device, dtype=weight.dtype))])
 
 
 def _device(module: torch.nn.Module) -> torch.device:

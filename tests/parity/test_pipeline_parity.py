@@ -36,8 +36,13 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert np.abs(ours - levels).max() <= 0.5 + 255 * 1e-4
 
 
-@pytest.mark.parametrize("guidance", [4.0, 1.0], ids=["guided", "single-pass"])
-def test_text_to_video(t2v_folder: Path, guidance: float) -> None:
+@pytest.mark.parametrize(
+    ("guidance", "paired_tokens"),
+    [(4.0, 200), (4.0, 0), (1.0, 200)],
+    ids=["one pass of both texts", "two passes", "no guidance"],
+)
+def test_text_to_video(t2v_folder: Path, guidance: float, paired_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wan_model.sampling.denoise.PAIRED_TOKENS", paired_tokens)
     size = {"width": 48, "height": 32}
     theirs = WanPipeline.from_pretrained(t2v_folder)(
         PROMPT, NEGATIVE, **size, **SAMPLING, guidance_scale=guidance, generator=generator()

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wan_model.sampling.denoise import Expert, Experts, denoise, initial_noise
+from wan_model.sampling.denoise import PAIRED_TOKENS, Expert, Experts, denoise, initial_noise
 from wan_model.sampling.schedule import schedule
 from wan_model.sampling.solvers import SolverState
+from wan_model.text.states import TextStates
 
 SHAPE = (1, 4, 3, 4, 4)
 GRID = schedule("official", num_inference_steps=6, shift=5.0)
@@ -19,7 +20,7 @@ GRID = schedule("official", num_inference_steps=6, shift=5.0)
 
 @dataclass
 class RecordingDiT:
-    """Answers with the condition times tanh of its input, and keeps what it was told."""
+    """Answers with its condition, a weight per batch row, times tanh of its input, and keeps what it was told."""
 
     timesteps: list[Tensor] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
@@ -29,14 +30,21 @@ class RecordingDiT:
     def patch_embedding(self) -> SimpleNamespace:
         return SimpleNamespace(weight=torch.zeros(1, dtype=self.dtype))
 
-    def __call__(self, latents: Tensor, timestep: Tensor, condition: float, *, parallel: object) -> Tensor:
+    def condition(self, texts: list[TextStates]) -> Tensor:
+        return torch.stack([text.states_TD[0, 0] for text in texts])
+
+    def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor, *, parallel: object) -> Tensor:
+        assert len(latents) == len(timestep) == len(condition)
         self.timesteps.append(timestep)
         self.inputs.append(latents)
-        return condition * torch.tanh(latents)
+        return condition.view(-1, 1, 1, 1, 1) * torch.tanh(latents)
 
 
-def expert(dit: RecordingDiT, *, guidance: float = 3.0, negative: float | None = 0.5) -> Expert:
-    return Expert(dit=dit, positive=1.0, negative=negative, guidance=guidance)
+def expert(
+    dit: RecordingDiT, *, guidance: float = 3.0, negative: float | None = 0.5, num_tokens: int = 10_000
+) -> Expert:
+    texts = [None if weight is None else TextStates(states_TD=torch.tensor([[weight]])) for weight in (1.0, negative)]
+    return Expert.prepare(dit, *texts, guidance=guidance, num_tokens=num_tokens)
 
 
 def run(experts: Experts, *, first_frame: Tensor | None = None, state: SolverState | None = None) -> list[SolverState]:
@@ -56,9 +64,11 @@ def test_guidance_one_saves_the_second_pass(guidance: float, negative: float | N
     assert len(dit.inputs) == passes
 
 
-def test_guidance_is_linear_between_the_two_passes() -> None:
-    latents = initial_noise(SHAPE, seed=2)
-    velocity = expert(RecordingDiT(), guidance=3.0, negative=0.5).velocity(latents, torch.ones(1), parallel=None)
+@pytest.mark.parametrize(("num_tokens", "passes"), [(PAIRED_TOKENS, 1), (PAIRED_TOKENS + 1, 2)])
+def test_guidance_is_linear_between_two_passes_or_the_halves_of_one(num_tokens: int, passes: int) -> None:
+    latents, dit = initial_noise(SHAPE, seed=2), RecordingDiT()
+    velocity = expert(dit, num_tokens=num_tokens).velocity(latents, torch.ones(1), parallel=None)
+    assert len(dit.inputs) == passes
     torch.testing.assert_close(velocity, (0.5 + 3.0 * 0.5) * torch.tanh(latents))
 
 
