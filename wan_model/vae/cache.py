@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from wan_model.vae import winograd
 from wan_model.vae.layers import CausalConv3d, RMSNorm, stack_taps
 
-Filter = Callable[[Tensor], Tensor]
-
 
 class FrameCache:
     """The last frames that each temporal convolution has seen. One without an entry is at the clip's start."""
@@ -57,7 +55,7 @@ class InferenceCache(FrameCache):
         present.copy_(x) if norm is None else norm.silu(x, out=present)
         self._past[convolution] = window[:, :, -history:].clone(memory_format=torch.preserve_format)
         num_frames = x.shape[2]
-        answer: Filter = self.prepared((convolution, num_frames), lambda: _fastest(convolution, window))
+        answer: winograd.Filter = self.prepared((convolution, num_frames), lambda: _fastest(convolution, window))
         return answer(window)
 
     def prepared(self, key: Hashable, prepare: Callable[[], Any]) -> Any:
@@ -78,13 +76,14 @@ class InferenceCache(FrameCache):
         return window
 
 
-def _fastest(convolution: CausalConv3d, window: Tensor) -> Filter:
+def _fastest(convolution: CausalConv3d, window: Tensor) -> winograd.Filter:
     """The quickest way to `convolution.convolve` windows of this shape, its weights prepared."""
     if window.device.type != "cpu" or convolution.weight.shape[2:] != (3, 3, 3):
         return convolution.convolve
     weight, bias = convolution.weight.to(window.dtype), convolution.bias.to(window.dtype)
-    if window.shape[2] == weight.shape[2]:
+    num_frames = window.shape[2] - convolution.history
+    if num_frames == 1:
         return stack_taps(weight, bias)
-    if window.shape[2] % 2 == 0 and window.dtype == torch.float32:
-        return winograd.filter_pairs(weight, bias)
-    return convolution.convolve
+    if num_frames % 2 or window.dtype != torch.float32:
+        return convolution.convolve
+    return winograd.filter_pairs(weight, bias) if num_frames % 4 else winograd.filter_quads(weight, bias)
