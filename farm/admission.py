@@ -65,7 +65,7 @@ class Admission:
         if isinstance(model, str):
             faults.append(f"model: {model}")
             return _Draft(raw=raw, request=request, model=None, image=None, faults=faults)
-        faults += faults_of(request, model.card) if request is not None else []
+        faults += faults_of(request, model.card)
         takes_image = request.image is not None and FIELD_NEEDS["image"] in model.card.modes
         image = resolve(request.image, base=base) if takes_image and request.image is not None else None
         return _Draft(raw=raw, request=request, model=model, image=image, faults=faults)

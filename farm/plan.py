@@ -19,7 +19,7 @@ from farm.errors import ManifestError
 from farm.files import Files
 from farm.inputs import InputChecker
 from farm.ledger import committed_ids, failed_ids
-from farm.manifest import open_manifest
+from farm.manifest import Manifest, open_manifest
 from farm.models import ModelRef
 from farm.row_files import RowFiles
 from farm.segments import Group, Spool, group_of
@@ -111,15 +111,9 @@ def plan_run(
         RowFiles(Path(folder)) as rows,
         Spool() as spool,
     ):
-        admission = Admission(usable(model), options=options, settings=settings, inputs=inputs)
         costing = _Costing(fleet or Fleet(), out)
-        for batch in manifest.batches():
-            for verdict in admission.admit(batch):
-                rows.add(verdict)
-                if isinstance(verdict, Admitted):
-                    spool.add(verdict, costing.cost(verdict))
-            rows.flush()
-        rows.close()
+        admission = Admission(usable(model), options=options, settings=settings, inputs=inputs)
+        _read_all(manifest, admission, costing=costing, rows=rows, spool=spool)
         if strict and rows.num_rejected:
             raise ManifestError(_refusal(rows))
         run_id = run_id_of(manifest.sha256, model, options)
@@ -145,6 +139,17 @@ def plan_run(
             estimate=costing.estimate(spool, settings),
             segments=_publish(out, run_id, rows, spool) if out is not None and publish else (),
         )
+
+
+def _read_all(manifest: Manifest, admission: Admission, *, costing: _Costing, rows: RowFiles, spool: Spool) -> None:
+    """Every row goes to the files that tell its fate, every admitted one to the spool as well."""
+    for batch in manifest.batches():
+        for verdict in admission.admit(batch):
+            rows.add(verdict)
+            if isinstance(verdict, Admitted):
+                spool.add(verdict, costing.cost(verdict))
+        rows.flush()
+    rows.close()
 
 
 class _Costing:

@@ -75,11 +75,10 @@ class RowRequest(BaseModel):
 FIELDS: tuple[str, ...] = tuple(RowRequest.model_fields)
 
 
-def parse_row(values: Mapping[str, object]) -> tuple[RowRequest | None, list[str]]:
+def parse_row(values: Mapping[str, object]) -> tuple[RowRequest, list[str]]:
     """The row's request and its faults of type and key.
 
-    With faults, the request holds what could be read (so that the rest is checked too and all faults are named at
-    once); it is None only where nothing could.
+    With faults, the request holds what could be read, so that the rest is checked too and all faults are named at once.
     """
     present = {key: value for key, value in values.items() if value is not None}
     faults = [] if "prompt" in present else ["prompt: missing"]

@@ -26,7 +26,6 @@ def ref(name: str = "nano", fingerprint: str = "f" * 64) -> ModelRef:
 
 def spec_of(model: str = "nano", **fields: object) -> ClipSpec:
     request, faults = parse_row({"prompt": "a red circle", **fields})
-    assert request is not None
     assert faults == []
     assert faults_of(request, CARDS[model]) == []
     return normalise(request, ref(model), options=RenderOptions(), seed=7)
@@ -34,7 +33,7 @@ def spec_of(model: str = "nano", **fields: object) -> ClipSpec:
 
 def faults(model: str = "nano", **fields: object) -> list[str]:
     request, found = parse_row({"prompt": "a red circle", **fields})
-    return found + (faults_of(request, CARDS[model]) if request is not None else [])
+    return found + faults_of(request, CARDS[model])
 
 
 def test_absent_fields_get_the_cards_defaults() -> None:
@@ -75,7 +74,6 @@ def test_what_is_asked_changes_the_clip_id(change: dict[str, object]) -> None:
 
 def test_flags_and_weights_change_the_clip_id() -> None:
     request, _ = parse_row({"prompt": "x", "seed": 1})
-    assert request is not None
     ids = [
         normalise(request, model, options=options, seed=0).clip_id
         for model, options in [
