@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Mapping
@@ -149,6 +150,8 @@ class VideoWriter:
             container.mux(stream.encode(None))
 
     def _add_stream(self, container: Any, plan: CodecPlan) -> Any:
+        # SVT-AV1 tells stderr its life story for each clip unless its own variable says "errors only".
+        os.environ.setdefault("SVT_LOG", "1")
         stream = container.add_stream(plan.encoder, rate=self._fps, options=dict(plan.options))
         stream.width, stream.height, stream.pix_fmt = self._width, self._height, plan.pixel_format
         stream.codec_context.thread_count = 1

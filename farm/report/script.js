@@ -6,8 +6,12 @@
   const sheet = byId("sheet"), viewer = byId("viewer"), search = byId("search");
   const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const words = cards.map((card) =>
-    [card.prompt, card.id, card.clip_id, card.error_class, card.error, ...(card.warnings || [])].join(" ").toLowerCase());
+    [card.prompt, card.id, card.error_class, card.error, ...(card.warnings || [])].join(" ").toLowerCase());
   let status = "all", found = [], numShown = 0, current = -1;
+
+  // Clip ids are found by their beginning alone: any "2" or "ab" is somewhere in most of them.
+  const matches = (index, term) =>
+    words[index].includes(term) || (term.length >= 4 && (cards[index].clip_id || "").startsWith(term));
 
   // All text comes in as text: nothing of a card is ever parsed as markup.
   const make = (tag, className, text) => {
@@ -86,7 +90,7 @@
     const terms = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     found = [];
     cards.forEach((card, index) => {
-      if ((status === "all" || card.status === status) && terms.every((term) => words[index].includes(term))) found.push(index);
+      if ((status === "all" || card.status === status) && terms.every((term) => matches(index, term))) found.push(index);
     });
     numShown = 0;
     sheet.replaceChildren();

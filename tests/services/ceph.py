@@ -1,7 +1,7 @@
 """Ceph's S3 gateway on loopback: one monitor, one object daemon, one gateway, in a temporary folder.
 
-As a script (`python tests/services/ceph.py`) it starts one, prints the AWS environment for it and stays until Ctrl-C.
-Needs Debian's packages ceph-mon, ceph-osd, radosgw and ceph-common.
+As a script (`python -m services.ceph` in tests/) it starts one, prints the AWS environment for it and stays until
+Ctrl-C. Needs Debian's packages ceph-mon, ceph-osd, radosgw and ceph-common.
 """
 
 from __future__ import annotations

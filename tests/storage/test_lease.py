@@ -15,11 +15,13 @@ import pytest
 
 from farm.errors import LeaseLostError, RunHeldError
 from farm.ledger import RunLease
+from farm.ledger.holder import is_known_dead, this_process
 from farm.storage import LocalStorage, MemoryStorage, Storage
 
 DRIVER = """
 import sys, time
 from farm.ledger import RunLease
+from farm.ledger.holder import is_known_dead, this_process
 from farm.storage import open_storage
 RunLease(open_storage(sys.argv[1]), "r").acquire()
 print("held", flush=True)
@@ -138,3 +140,21 @@ def test_a_holder_that_cannot_renew_stops_in_time(tmp_path: Path, monkeypatch: p
         time.sleep(0.9)
         with pytest.raises(LeaseLostError):
             lease.check()
+
+
+def test_only_what_surely_died_here_is_known_dead() -> None:
+    alive = this_process(since_s=0.0)
+    assert not is_known_dead(alive)
+    assert is_known_dead(alive.model_copy(update={"started": (alive.started or 0) - 1})), "another process got the pid"
+    for elsewhere in ({"host": "other"}, {"boot_id": "other"}, {"pid_namespace": "other"}, {"boot_id": None}):
+        assert not is_known_dead(alive.model_copy(update={"pid": 2**22 + 1, **elsewhere}))
+    assert is_known_dead(alive.model_copy(update={"pid": 2**22 + 1}))
+
+
+def test_a_driver_that_waits_to_be_reaped_is_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert is_known_dead(this_process(since_s=0.0).model_copy(update={"pid": child.pid, "started": 1}))
+    finally:
+        child.wait()

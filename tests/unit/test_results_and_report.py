@@ -307,15 +307,27 @@ addEventListener("load", () => {
   document.querySelector('[data-status="failed"]').click();
   verdict.failed = [...sheet.querySelectorAll("p")].map((p) => p.textContent);
   document.querySelector('[data-status="all"]').click();
-  sheet.querySelector("button").click();
+  const [first, second] = sheet.querySelectorAll("button");
+  second.dispatchEvent(new PointerEvent("pointerenter", {pointerType: "mouse"}));
+  verdict.preview = sheet.querySelectorAll("video").length;
+  second.dispatchEvent(new PointerEvent("pointerleave", {pointerType: "mouse"}));
+  verdict.afterwards = sheet.querySelectorAll("video").length;
+  first.focus();
+  first.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+  verdict.focused = document.activeElement === second;
+  const search = document.getElementById("search");
+  search.value = "FAILS cube";
+  search.dispatchEvent(new Event("input"));
+  setTimeout(() => { verdict.searched = sheet.children.length; }, 400);
+  first.click();
   const video = document.querySelector("#stage video");
   video.muted = true; video.play();
   const tell = () => {
     verdict.time = video.currentTime; verdict.width = video.videoWidth;
-    verdict.poster = sheet.querySelector("img").naturalWidth;
+    verdict.poster = document.querySelector(".about img").naturalWidth;
     document.body.dataset.verdict = JSON.stringify(verdict);
   };
-  video.addEventListener("timeupdate", tell); video.addEventListener("error", tell);
+  setInterval(tell, 100); video.addEventListener("error", tell);
 });
 </script>
 """
@@ -341,9 +353,12 @@ def test_page_plays_in_a_browser(place: str, local_run: LocalStorage, tmp_path: 
     assert verdict["cards"] == 7
     assert verdict["first"] == HOSTILE
     assert verdict["failed"] == ["a cube that fails", "RenderError: NaN in the latents at step 7 </script>"]
+    assert (verdict["preview"], verdict["afterwards"]) == (1, 0)
+    assert verdict["focused"]
+    assert verdict["searched"] == 1
     assert verdict["width"] == 112
     assert verdict["time"] > 0
-    assert verdict["poster"] == 112
+    assert verdict["poster"] == 8 * 112
     # As it is shipped, with its policy: the page's script still runs.
     assert strict.count('class="card"') == 7
 
