@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from farm.calibration import Measurement, calibrate, write_calibration
 from farm.cards import Card
 from farm.cost import work_of
 from farm.storage import Storage
-from jobs.drive import Rendered
+
+if TYPE_CHECKING:
+    from jobs.drive import Rendered
 
 
 def write_speeds(out: Storage, rendered: Iterable[Rendered], *, card: Card, load_seconds: float) -> None:

@@ -74,7 +74,7 @@ def plan(
     out: str | None = None,
     asked: Asked = _ASKED,
     device: str | None = None,
-    devices: int = 1,
+    devices: int | None = None,
     json: JsonFlag = False,
 ) -> int:
     """What rendering would take, in seconds, memory and money.
@@ -83,7 +83,7 @@ def plan(
         manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
         out: Count what lies there as done, and use what was measured there.
         device: Kind of device to plan for, as in the price table; this machine's if absent.
-        devices: How many of them.
+        devices: How many of them; all that this machine has if absent.
     """
     from jobs.plan import show_plan
 

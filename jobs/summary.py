@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from farm.plan import Plan
 from farm.report import RunFacts
 from farm.results import Totals
-from farm.storage import Storage
+from jobs.printing import aligned, counted
 from jobs.progress import duration
 
 
-def planned_lines(plan: Plan, out: Storage) -> list[str]:
+def planned_lines(plan: Plan, *, rejected_uri: str | None) -> list[str]:
     """The run in a few lines, faults of rows among them."""
     lines = [
-        f"run {plan.run_id}: {plan.num_rows} rows, {plan.num_clips} clips of {plan.model.name}: "
+        f"run {plan.run_id}: {counted(plan.num_rows, 'row')}, {counted(plan.num_clips, 'clip')} of {plan.model.name}: "
         f"{plan.num_done} done, {plan.num_failed} failed before, {plan.num_remaining} to render"
     ]
     if plan.num_rejected:
-        lines.append(f"{plan.num_rejected} rows rejected ({out.uri_of(plan.rejected_path)}):")
+        lines.append(f"{counted(plan.num_rejected, 'row')} rejected{f' ({rejected_uri})' if rejected_uri else ''}:")
         lines += [
             f"  row {row}{f' ({name})' if name else ''}: {'; '.join(faults)}" for row, name, faults in plan.rejected
         ]
         more = plan.num_rejected - len(plan.rejected)
         lines += [f"  and {more} more"] if more else []
-    lines += [f"warning: {text} ({count} rows)" for text, count in plan.warnings.items()]
+    lines += [f"warning: {text} ({counted(count, 'row')})" for text, count in plan.warnings.items()]
     seconds = plan.estimate.wall_seconds
     if plan.num_remaining and seconds is not None:
         basis = "measured" if plan.estimate.is_measured else "a guess before the first run"
@@ -46,11 +44,5 @@ def summary_lines(totals: Totals, facts: RunFacts, *, report_uri: str) -> list[s
     if totals.cost is not None:
         figures.append(("cost", f"{totals.cost:.4f} {facts.currency}"))
     figures += [(f"  {stage}", f"{seconds:.1f} s") for stage, seconds in totals.stage_seconds.items()]
-    figures += [(f"  {name}", f"{count} rows") for name, count in totals.errors.items()]
+    figures += [(f"  {name}", counted(count, "row")) for name, count in totals.errors.items()]
     return ["", *aligned(figures), "", f"report: {report_uri}"]
-
-
-def aligned(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Two columns."""
-    width = max((len(name) for name, _ in pairs), default=0)
-    return [f"{name:<{width}}  {value}" for name, value in pairs]

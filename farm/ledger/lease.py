@@ -86,11 +86,20 @@ class RunLease:
     ) -> None:
         self.release()
 
-    def _refuse_if_held(self, newest: _Epoch) -> None:
+    def held_by(self) -> Holder | None:
+        """The process that drives the run now, None where none does. Writes nothing."""
+        newest = self._newest()
+        return None if newest is None else self._living_holder(newest)
+
+    def _living_holder(self, newest: _Epoch) -> Holder | None:
         if newest.is_ended or self._storage.now() - newest.beat_s > self._lease_s:
-            return
+            return None
         holder = self._holder_of(newest.number)
-        if holder is None or is_known_dead(holder):
+        return None if holder is None or is_known_dead(holder) else holder
+
+    def _refuse_if_held(self, newest: _Epoch) -> None:
+        holder = self._living_holder(newest)
+        if holder is None:
             return
         since = datetime.fromtimestamp(holder.since_s, UTC).isoformat(timespec="seconds")
         raise RunHeldError(

@@ -37,6 +37,11 @@ class ModelPlan:
     device: str
     threads: int
 
+    @property
+    def embedding_key(self) -> str:
+        """What decides a prompt's states besides the prompt."""
+        return f"{self.fingerprint}/{self.dtype}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipText:

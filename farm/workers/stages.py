@@ -85,7 +85,7 @@ class EncodeStage:
             lambda: self._backend.open_text(model),
             self._setup.storage,
             clean=self._backend.clean_prompt,
-            key=f"{model.fingerprint}/{model.dtype}",
+            key=model.embedding_key,
             meter=RayMeter(),
         )
 

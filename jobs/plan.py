@@ -1,0 +1,84 @@
+"""`wanfarm plan`: what rendering would take. Starts nothing and writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from farm.calibration import device_kind
+from farm.cost import Fleet
+from farm.errors import UsageError
+from farm.plan import Plan, plan_run
+from farm.settings import Settings
+from jobs.calls import Asked
+from jobs.fleet import lay_out, this_machine
+from jobs.opening import chosen_model, open_output, options_of
+from jobs.printing import aligned, byte_size, counted, say, say_json
+from jobs.progress import duration
+from jobs.summary import planned_lines
+
+
+def show_plan(
+    manifest_uri: str, *, out: str | None, asked: Asked, device: str | None, num_devices: int | None, as_json: bool
+) -> int:
+    """0, or 1 where rows would be rejected."""
+    settings = Settings.from_env()
+    plan = plan_run(
+        manifest_uri,
+        model=chosen_model(asked.model, settings),
+        options=options_of(asked),
+        settings=settings,
+        out=None if out is None else open_output(out, settings),
+        fleet=_fleet(device, num_devices, threads=settings.threads),
+        strict=asked.strict,
+        keep_columns=asked.keep_columns,
+        publish=False,
+    )
+    if as_json:
+        say_json(_document(plan))
+    else:
+        say([*planned_lines(plan, rejected_uri=None), "", *aligned(_figures(plan))])
+    return 1 if plan.num_rejected else 0
+
+
+def _fleet(device: str | None, num_devices: int | None, *, threads: int | None) -> Fleet:
+    if num_devices is not None and num_devices < 1:
+        raise UsageError(f"--devices must be at least 1, not {num_devices}")
+    if device is None:
+        return lay_out(this_machine(), threads=threads, workers=num_devices, host_bytes=0).fleet
+    return Fleet(device=device_kind(device), num_actors=num_devices or 1, threads=threads or 1)
+
+
+def _figures(plan: Plan) -> list[tuple[str, str]]:
+    estimate, memory = plan.estimate, plan.estimate.memory
+    unknown = "not known for this device; render a few clips first"
+    end = estimate.finish_at(datetime.now().astimezone())
+    wall = "" if estimate.wall_seconds is None else duration(estimate.wall_seconds)
+    return [
+        ("on", f"{estimate.num_actors} x {estimate.device} ({'measured' if estimate.is_measured else 'not measured'})"),
+        ("tokens", f"{estimate.num_tokens:,}"),
+        ("work", f"{estimate.flops / 1e12:,.2f} TFLOP"),
+        ("device time", unknown if estimate.device_seconds is None else duration(estimate.device_seconds)),
+        ("ready in", unknown if end is None else f"{wall}, {end:%Y-%m-%d %H:%M}"),
+        ("cost", unknown if estimate.cost is None else f"{estimate.cost:.4f} {estimate.currency}"),
+        ("device memory", f"{byte_size(memory.device_bytes)} per renderer"),
+        ("host memory", f"{byte_size(memory.host_bytes)} per renderer, {byte_size(memory.encoder_bytes)} per encoder"),
+        ("rows", f"{counted(plan.num_rows, 'row')}, {plan.num_rejected} rejected"),
+    ]
+
+
+def _document(plan: Plan) -> dict[str, object]:
+    estimate = asdict(plan.estimate)
+    end = plan.estimate.finish_at(datetime.now().astimezone())
+    return {
+        "run_id": plan.run_id,
+        "model": plan.model.name,
+        "rows": plan.num_rows,
+        "rejected": plan.num_rejected,
+        "clips": plan.num_clips,
+        "done": plan.num_done,
+        "failed": plan.num_failed,
+        "remaining": plan.num_remaining,
+        "warnings": dict(plan.warnings),
+        "estimate": {**estimate, "finish_at": None if end is None else end.isoformat(timespec="seconds")},
+    }
