@@ -74,7 +74,7 @@ def test_dimensions_defaults_and_dtype_come_back(exported: Path) -> None:
 
 
 def test_diffusers_renders_the_same_frames(exported: Path) -> None:
-    pipeline = WanPipeline.from_pretrained(exported, torch_dtype=torch.float32)
+    pipeline = WanPipeline.from_pretrained(exported, dtype=torch.float32)
     theirs = pipeline(
         "a red circle",
         "",

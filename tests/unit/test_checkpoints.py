@@ -65,14 +65,23 @@ def test_parameters_and_files_are_told(tmp_path: Path) -> None:
     assert dit.files == (path,)
 
 
+def with_header(text: str) -> bytes:
+    return len(text).to_bytes(8, "little") + text.encode() + bytes(64)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "no safetensors header"),
         (b"\x10\x00", "no safetensors header"),
         ((2**40).to_bytes(8, "little") + b"{}", "no safetensors header"),
-        ((4).to_bytes(8, "little") + b"nope", "cannot be read"),
-        ((10).to_bytes(8, "little") + b'{"a": [1]}', "cannot be read"),
+        (with_header("nope"), "cannot be read"),
+        (with_header('{"a": [1]}'), "cannot be read"),
+        (with_header('{"a": {"dtype": "F32", "shape": [1]}}'), "cannot be read"),
+        (with_header('{"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 4]}}'), "cannot be read"),
+        (with_header('{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}'), "cannot lie at bytes 0 to 4"),
+        (with_header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}'), "cannot lie at bytes -4"),
+        (with_header('{"a": {"dtype": "F32", "shape": [99], "data_offsets": [0, 396]}}'), "truncated"),
     ],
 )
 def test_a_file_that_is_no_safetensors(tmp_path: Path, content: bytes, message: str) -> None:

@@ -78,31 +78,26 @@ def _place(entry: Entry) -> tuple[Path, int]:
 
 
 def _list_safetensors(path: Path) -> dict[str, Entry]:
-    header, start = _safetensors_header(path)
-    return {name: _entry(path, name, header[name], start) for name in header if name != "__metadata__"}
+    text = _safetensors_header(path)
+    try:
+        described = {name: value for name, value in json.loads(text).items() if name != "__metadata__"}
+        entries = {name: _entry(path, name, value, 8 + len(text)) for name, value in described.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptFileError(path, f"the safetensors header cannot be read: {error!r}") from error
+    end = max(((entry.offset or 0) + entry.size_bytes for entry in entries.values()), default=0)
+    if (size := path.stat().st_size) < end:
+        raise CorruptFileError(path, f"truncated: {size} bytes, its header needs {end}")
+    return entries
 
 
-def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header and where the data begins. The file must be as long as its header says."""
+def _safetensors_header(path: Path) -> bytes:
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
         text = file.read(length) if 0 < length <= _MAX_HEADER_BYTES else b""
     if not text or len(text) < length:
         raise CorruptFileError(path, "no safetensors header; truncated, or not a safetensors file")
-    try:
-        header: dict[str, Any] = json.loads(text)
-        end = (
-            8
-            + length
-            + max((entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"), default=0)
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise CorruptFileError(path, f"the safetensors header cannot be read: {error}") from error
-    size = path.stat().st_size
-    if size < end:
-        raise CorruptFileError(path, f"truncated: {size} bytes, its header needs {end}")
-    return header, 8 + length
+    return text
 
 
 def _entry(path: Path, name: str, described: Mapping[str, Any], start: int) -> Entry:
@@ -111,8 +106,8 @@ def _entry(path: Path, name: str, described: Mapping[str, Any], start: int) -> E
         raise LayoutError(f"{path}: {name} is {described['dtype']}; only {', '.join(DTYPES)} are read")
     begin, end = described["data_offsets"]
     entry = Entry(path=path, name=name, shape=tuple(described["shape"]), dtype=dtype, offset=start + begin)
-    if entry.size_bytes != end - begin:
-        raise CorruptFileError(path, f"{name} of shape {entry.shape} in {dtype} cannot be {end - begin} bytes")
+    if begin < 0 or entry.size_bytes != end - begin:
+        raise ValueError(f"{name} of shape {entry.shape} in {dtype} cannot lie at bytes {begin} to {end}")
     return entry
 
 
