@@ -19,6 +19,7 @@ from jobs.fleet import Machine, this_machine
 # Rows with text states are all that passes through it: 8 MiB each at most, some dozens at a time.
 OBJECT_STORE_BYTES = 512 * 2**20
 SHUTDOWN_S = 20.0
+START_TRIES = 2
 
 # Ray notices by itself after 60 s that its head is gone, and then ends this process in its own way.
 CHECK_EVERY_S = 2.0
@@ -35,9 +36,8 @@ class RayLostError(Interrupted):
 class Session:
     """What the driver knows of its cluster."""
 
-    def __init__(self, machine: Machine, *, is_local: bool) -> None:
+    def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.is_local = is_local
         self.is_lost = False
         self._seen_s = time.monotonic()
         self._is_node_dead = False
@@ -102,15 +102,23 @@ def _start_local(folder: Path) -> Session:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray = _import_ray()
     machine = this_machine()
-    ray.init(
-        num_cpus=machine.num_cpus,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level="CRITICAL",
-        _temp_dir=str(folder),
-    )
-    return Session(machine, is_local=True)
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            ray.init(
+                num_cpus=machine.num_cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="CRITICAL",
+                _temp_dir=str(folder),
+            )
+        except Exception as error:  # Ray raises the base class when a busy machine does not start it in 30 s
+            ray.shutdown()
+            if attempt == START_TRIES:
+                raise RayLostError(f"Ray does not start: {error}") from error
+        else:
+            break
+    return Session(machine)
 
 
 def _join(address: str) -> Session:
@@ -119,7 +127,7 @@ def _join(address: str) -> Session:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {address}: {error}") from error
-    return Session(_machine_of(ray), is_local=False)
+    return Session(_machine_of(ray))
 
 
 def _import_ray() -> Any:

@@ -1,0 +1,102 @@
+"""Killed, stopped and doubled drivers: each clip is there exactly once, and none that had a record is made again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from e2e_farm import Farm, finish, kill_driver, kill_ray, stamps_of, wait_until
+
+NUM_CLIPS = 14
+
+
+def assert_complete(farm: Farm, before: dict[str, tuple[int, bytes]]) -> None:
+    """Each clip once, each row once, and the files of earlier clips untouched."""
+    videos = [path.name[:32] for path in (Path(farm.out) / "clips").rglob("*.mp4")]
+    assert sorted(videos) == sorted(farm.committed())
+    assert len(videos) == NUM_CLIPS
+    lines = farm.results()
+    assert [line["row"] for line in lines] == list(range(NUM_CLIPS))
+    assert {line["status"] for line in lines} == {"committed"}
+    assert {line["clip_id"] for line in lines} == farm.committed()
+    after = stamps_of({Path(path).name[:32] for path in before}, farm.out)
+    assert after == before
+
+
+@pytest.mark.timeout(400)
+def test_killed_driver(farm: Farm) -> None:
+    farm.write_clips(NUM_CLIPS, slow_s=0.6)
+    first = farm.start_render()
+    farm.await_clips(3, first)
+    below = kill_driver(first)
+    wait_until(lambda: not any(_lives(child) for child in below), timeout_s=30, what="the end of the driver's Ray")
+    done = farm.committed()
+    before = stamps_of(done, farm.out)
+    assert 3 <= len(done) < NUM_CLIPS
+
+    code, said = farm.render()
+    assert code == 0, said
+    assert f"{len(done)} done" in said
+    assert_complete(farm, before)
+
+    begun_s, before = time.monotonic(), stamps_of(farm.committed(), farm.out)
+    code, said = farm.render()
+    assert code == 0, said
+    # Five seconds on a machine with nothing else to do; Ray alone would take more than these ten on any.
+    assert time.monotonic() - begun_s < 10
+    assert "0 to render" in said
+    assert_complete(farm, before)
+
+
+@pytest.mark.timeout(500)
+def test_killed_ray_then_signal_then_two_drivers(farm: Farm) -> None:
+    farm.write_clips(NUM_CLIPS, slow_s=0.6)
+    first = farm.start_render()
+    farm.await_clips(2, first)
+    kill_ray(first)
+    killed_s = time.monotonic()
+    code, said = finish(first, timeout_s=60)
+    assert code == 75, said
+    assert "Ray is gone" in said
+    assert time.monotonic() - killed_s < 60
+    done = farm.committed()
+    before = stamps_of(done, farm.out)
+
+    second = farm.start_render()
+    farm.await_clips(len(done) + 2, second)
+    second.send_signal(signal.SIGTERM)
+    code, said = finish(second, timeout_s=90)
+    assert code == 75, said
+    assert "SIGTERM" in said
+    drained = farm.committed()
+    assert len(done) < len(drained) < NUM_CLIPS
+    assert done <= drained
+
+    third, fourth = farm.start_render(), farm.start_render()
+    ends = sorted([finish(third), finish(fourth)], key=lambda end: end[0])
+    assert [code for code, _ in ends] == [0, 2], ends
+    assert "is being driven by process" in ends[1][1]
+    assert_complete(farm, before)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_part_of_ray_killed(farm: Farm, name: str) -> None:
+    farm.write_clips(NUM_CLIPS, slow_s=2.0)
+    driver = farm.start_render()
+    farm.await_clips(1, driver)
+    kill_ray(driver, only=name)
+    killed_s = time.monotonic()
+    code, said = finish(driver, timeout_s=90)
+    assert code == 75, said
+    assert time.monotonic() - killed_s < 60
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
