@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wan_model.vae import winograd
-from wan_model.vae.layers import CausalConv3d, RMSNorm, stack_taps
+from wan_model.vae.layers import CausalConv3d, RMSNorm, lay_out, stack_taps
 
 
 class FrameCache:
@@ -77,13 +77,16 @@ class InferenceCache(FrameCache):
 
 
 def _fastest(convolution: CausalConv3d, window: Tensor) -> winograd.Filter:
-    """The quickest way to `convolution.convolve` windows of this shape, its weights prepared."""
+    """The quickest way to `convolution.convolve` windows of this shape, its weights prepared.
+
+    Only CPUs were measured: elsewhere the convolution is PyTorch's own, and no second copy of weights is held.
+    """
     if window.device.type != "cpu" or convolution.weight.shape[2:] != (3, 3, 3):
         return convolution.convolve
     weight, bias = convolution.weight.to(window.dtype), convolution.bias.to(window.dtype)
     num_frames = window.shape[2] - convolution.history
     if num_frames == 1:
         return stack_taps(weight, bias)
-    if num_frames % 2 or window.dtype != torch.float32:
-        return convolution.convolve
+    if num_frames % 2 or window.dtype != torch.float32:  # bfloat16 would lose digits, and its products are cheap
+        return lay_out(weight, bias)
     return winograd.filter_pairs(weight, bias) if num_frames % 4 else winograd.filter_quads(weight, bias)

@@ -56,6 +56,13 @@ class CausalConv3d(nn.Module):
         return F.conv2d(x.squeeze(2), weight, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2)).unsqueeze(2)
 
 
+def lay_out(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
+    """`CausalConv3d.convolve` of a 3-D kernel, its weights once brought into the activations' memory order."""
+    weight = weight.contiguous(memory_format=torch.channels_last_3d)
+    padding = (0, weight.shape[3] // 2, weight.shape[4] // 2)
+    return lambda window: F.conv3d(window, weight, bias, padding=padding)
+
+
 def stack_taps(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
     """A 3-D convolution that gives one frame, as a 2-D one over (frame, channel): quicker for small frames on a CPU."""
     taps = weight.movedim(2, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
@@ -76,8 +83,8 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(dim, *(1,) * num_axes))
 
     def forward(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
-        # The norm is float32 whatever the dtype; the gain is rounded once.
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32).clamp_min(1e-12)
+        # Summed in float32 whatever the dtype, by PyTorch itself.
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True).float().clamp_min(1e-12)
         scale = (math.sqrt(self.gamma.shape[0]) / norm).to(x.dtype)
         if out is None:
             return x * scale * self.gamma.to(x.dtype)
