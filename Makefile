@@ -71,7 +71,7 @@ bench: setup ## Paired speed measurements (prints ratios, asserts nothing)
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 train-nano: setup ## Train the embedded model from nothing (about two hours on 2 cores)
-	$(BIN)/python -m jobs.train_nano --out out/nano
+	$(BIN)/python -m jobs.train_nano train --out out/nano
 
 clean: ## Remove the virtual environment and rendered output
 	rm -rf $(VENV) out
