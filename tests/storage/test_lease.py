@@ -82,24 +82,39 @@ def test_killed_driver_of_this_machine_is_followed_at_once(tmp_path: Path) -> No
     assert time.monotonic() - before < 2.0
 
 
+STOPPED_DRIVER = """
+import sys
+from farm.ledger import RunLease
+from farm.storage import open_storage
+lease = RunLease(open_storage(sys.argv[1]), "r", lease_s=2.0)
+lease.acquire()
+print("held", flush=True)
+sys.stdin.readline()
+print(lease.is_lost, flush=True)
+lease.release()
+"""
+
+
 def test_stopped_driver_loses_its_run_and_notices(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
-    script = (
-        DRIVER.replace('"r").acquire()', '"r", lease_s=1.5); lease.acquire()')
-        .replace("RunLease(open", "lease = RunLease(open")
-        .replace("time.sleep(600)", "time.sleep(1); print(lease.is_lost, flush=True); time.sleep(600)")
-    )
-    driver = subprocess.Popen([sys.executable, "-c", script, storage.uri], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", STOPPED_DRIVER, storage.uri]
+    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert driver.stdin is not None
+    assert driver.stdout is not None
     try:
-        assert driver.stdout is not None
         assert driver.stdout.readline() == "held\n"
         os.kill(driver.pid, signal.SIGSTOP)
         with pytest.raises(RunHeldError):
-            RunLease(storage, "r", lease_s=1.5).acquire()
-        time.sleep(2.0)
-        with RunLease(storage, "r", lease_s=1.5):
+            RunLease(storage, "r", lease_s=2.0).acquire()
+        time.sleep(2.5)
+        with RunLease(storage, "r", lease_s=2.0) as successor:
             os.kill(driver.pid, signal.SIGCONT)
+            driver.stdin.write("\n")
+            driver.stdin.flush()
             assert driver.stdout.readline() == "True\n"
+            driver.wait(timeout=30)
+            successor._renew()
+            successor.check()
     finally:
         driver.kill()
         driver.wait()
@@ -120,11 +135,11 @@ def test_driver_of_another_machine_is_followed_when_its_lease_ends() -> None:
 
 def test_renewal_outlasts_the_lease(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
-    with RunLease(storage, "r", lease_s=0.9) as lease:
-        time.sleep(2.0)
+    with RunLease(storage, "r", lease_s=2.0) as lease:
+        time.sleep(3.5)
         lease.check()
         with pytest.raises(RunHeldError):
-            RunLease(storage, "r", lease_s=0.9).acquire()
+            RunLease(storage, "r", lease_s=2.0).acquire()
 
 
 def test_a_holder_that_cannot_renew_stops_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_equal_frames_give_equal_bytes(codec: Codec, tmp_path: Path) -> None:
 def test_a_noisy_480p_clip_gives_equal_bytes(tmp_path: Path) -> None:
     """The size and content at which x264 in its default setting differs from run to run on AVX-512 machines."""
     frames = noisy_frames(17, height=480, width=832)
-    hashes = {encode(tmp_path / f"{run}.mp4", frames).sha256 for run in range(4)}
+    hashes = {encode(tmp_path / f"{run}.mp4", frames).sha256 for run in range(3)}
     assert len(hashes) == 1
 
 
