@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -132,12 +133,10 @@ def kill_ray(process: subprocess.Popen[str], *, only: str | None = None) -> None
             _kill(child)
 
 
-def kill_driver(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """SIGKILL to the driver; the processes that it had."""
-    below = children_of(process)
+def kill_driver(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the driver alone."""
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
-    return below
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float, what: str) -> None:
@@ -161,7 +160,5 @@ def stamps_of(clip_ids: set[str], out: str) -> dict[str, tuple[int, bytes]]:
 
 
 def _kill(child: psutil.Process) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         child.kill()
-    except psutil.NoSuchProcess:
-        pass
