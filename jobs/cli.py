@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from farm.errors import FarmError, UsageError
+from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
 from jobs.calls import Asked, Execution, FailureBudget, RenderCall
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
@@ -180,10 +180,12 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _complain(str(error), code=2)
+    except (StorageError, TransientError) as error:
+        return _complain(f"{error}; run the same command again to go on", code=Interrupted.exit_code)
     except FarmError as error:
         return _complain(str(error), code=error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted; run the same command again to go on", code=75)
+        return _complain("interrupted; run the same command again to go on", code=Interrupted.exit_code)
     return code or 0
 
 

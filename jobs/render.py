@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from farm.errors import Interrupted
+from farm.errors import Interrupted, OutputError, StorageError, TransientError
 from farm.ledger import RunLease
 from farm.plan import Plan, plan_run
 from farm.results import Totals
@@ -55,17 +56,18 @@ class _Render:
             self._out.probe_writable()
             leases.append(held.enter_context(RunLease(self._out, run_id)))
 
-        plan = plan_run(
-            call.manifest,
-            model=chosen_model(call.asked.model, self._settings),
-            options=options_of(call.asked),
-            settings=self._settings,
-            out=self._out,
-            fleet=layout_for(this_machine(), call.execution, self._settings, host_bytes=0).fleet,
-            strict=call.asked.strict,
-            keep_columns=call.asked.keep_columns,
-            claim=claim,
-        )
+        with _explaining_the_output():
+            plan = plan_run(
+                call.manifest,
+                model=chosen_model(call.asked.model, self._settings),
+                options=options_of(call.asked),
+                settings=self._settings,
+                out=self._out,
+                fleet=layout_for(this_machine(), call.execution, self._settings, host_bytes=0).fleet,
+                strict=call.asked.strict,
+                keep_columns=call.asked.keep_columns,
+                claim=claim,
+            )
         return plan, leases[0]
 
     def _drive(self, plan: Plan, lease: RunLease) -> int:
@@ -81,6 +83,17 @@ class _Render:
         )
         write_speeds(self._out, drive.rendered, card=plan.model.card, load_seconds=drive.load_seconds)
         return len(drive.rendered)
+
+
+@contextmanager
+def _explaining_the_output() -> Iterator[None]:
+    """Before a run has begun, a storage that refuses (and not only for now) makes the call unusable."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except StorageError as error:
+        raise OutputError(f"the output cannot be used: {error}") from error
 
 
 def exit_code(totals: Totals, budget: FailureBudget) -> int:

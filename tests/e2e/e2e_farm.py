@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from farm.ledger import committed_ids, read_records
 from farm.results import read_results
 from farm.storage import Storage, open_storage
+from jobs.cli import run
 
 # A shape that even a real tiny model makes in no time.
 SMALL: Mapping[str, Any] = {"width": 32, "height": 32, "num_frames": 5, "num_inference_steps": 2, "fps": 8}
@@ -68,6 +70,13 @@ class Farm:
     def run(self, *arguments: str, timeout_s: float = RENDER_S) -> tuple[int, str]:
         """A command to its end: exit code and everything it said."""
         return finish(self.start(*arguments), timeout_s=timeout_s)
+
+    def call(self, *arguments: str) -> int:
+        """A command in this process, for those that end before Ray."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return run(list(arguments))
 
     def render(self, *flags: str, timeout_s: float = RENDER_S) -> tuple[int, str]:
         return finish(self.start_render(*flags), timeout_s=timeout_s)
