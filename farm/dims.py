@@ -109,7 +109,7 @@ VAE_2_2 = VAEDims(
 )
 # Of the embedded model; a test asserts that its folder's configuration says the same.
 NANO = ModelDims(
-    dit=DiTDims(dim=192, ffn_dim=768, num_heads=4, num_layers=8, in_channels=12, out_channels=12),
+    dit=DiTDims(dim=192, ffn_dim=768, num_heads=4, num_layers=6, in_channels=12, out_channels=12),
     vae=VAEDims(
         decoder_dim=32,
         z_dim=12,

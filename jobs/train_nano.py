@@ -26,7 +26,7 @@ def train(
     *,
     minutes_vae: float = 30,
     minutes_dit: float = 40,
-    num_clips: int = 20_000,
+    num_clips: int = 12_000,
     seed: int = 0,
     resume: bool = False,
     threads: int = 2,

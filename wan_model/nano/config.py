@@ -8,7 +8,7 @@ from wan_model.config import DiTConfig, ModelConfig, SamplingDefaults, TextConfi
 NANO = ModelConfig(
     name="nano",
     text=TextConfig(vocab_size=256, d_model=128, d_ff=256, num_heads=4, d_kv=32, num_layers=3),
-    dit=DiTConfig(dim=192, ffn_dim=768, num_heads=4, num_layers=8, in_channels=12, out_channels=12, text_dim=128),
+    dit=DiTConfig(dim=192, ffn_dim=768, num_heads=4, num_layers=6, in_channels=12, out_channels=12, text_dim=128),
     vae=VAEConfig(encoder_dim=24, decoder_dim=32, z_dim=12, dim_mult=(1, 2, 2), num_res_blocks=1,
                   temporal_downsample=(True, True), is_residual=True, patch_size=2,
                   latents_mean=(0.0,) * 12, latents_std=(1.0,) * 12),

@@ -26,8 +26,8 @@ from wan_model.text.states import TextStates
 from wan_model.vae import WanVAE
 
 PEAK_LEARNING_RATE = 1e-3
-BATCH_SIZE = 48
-NUM_CLIPS = 20_000
+BATCH_SIZE = 32
+NUM_CLIPS = 12_000
 EMPTY_CAPTION_RATE = 0.10
 CLEAN_FIRST_FRAME_RATE = 0.375
 SHORT_CLIP_RATE = 0.15

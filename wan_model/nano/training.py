@@ -61,18 +61,21 @@ def fit(
     checkpoint: Path,
     seed: int = 0,
     is_resumed: bool = False,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> list[float]:
     """Trains `model` in place and leaves the averaged weights in it.
 
     Args:
         loss_of: one batch's loss, a scalar with gradient.
-        checkpoint: written aside and renamed, every minute and a half and at the end.
+        checkpoint: written aside and renamed, every `checkpoint_every_s` and at the end.
         is_resumed: go on from `checkpoint` where it exists.
 
     Returns:
         The losses of the steps made by this call.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak_learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=peak_learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
     step, elapsed_s, losses = 0, 0.0, list[float]()
     if is_resumed and checkpoint.exists():
@@ -92,7 +95,7 @@ def fit(
         if step % LOG_EVERY == 0:
             recent = float(np.mean(losses[-LOG_EVERY:]))
             log.info("step %d, %.1f min, loss %.5f", step, elapsed_s / 60, recent)
-        if elapsed_s - saved_s > CHECKPOINT_EVERY_S:
+        if elapsed_s - saved_s >= checkpoint_every_s:
             saved_s = elapsed_s
             _save(checkpoint, model=model, ema=ema, optimizer=optimizer, step=step, elapsed_s=elapsed_s)
     _save(checkpoint, model=model, ema=ema, optimizer=optimizer, step=step, elapsed_s=elapsed_s)
