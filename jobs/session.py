@@ -21,6 +21,7 @@ from jobs.fleet import Machine, this_machine
 OBJECT_STORE_BYTES = 512 * 2**20
 SHUTDOWN_S = 20.0
 START_TRIES = 2
+VITAL = ("gcs_server", "raylet")
 
 # Ray notices by itself after 60 s that its head is gone, and then ends this process in its own way.
 CHECK_EVERY_S = 2.0
@@ -37,17 +38,22 @@ class RayLostError(Interrupted):
 class Session:
     """What the driver knows of its cluster."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, vital: frozenset[int] = frozenset()) -> None:
         self.machine = machine
+        self._vital = vital
         self.is_lost = False
         self._seen_s = time.monotonic()
         self._is_node_dead = False
         threading.Thread(target=self._watch, name="ray-health", daemon=True).start()
 
     def check(self) -> None:
-        """Raise RayLostError when the cluster has not answered for 20 s, or says that this node is dead."""
-        silent_s = time.monotonic() - self._seen_s
-        if self._is_node_dead or silent_s > DEAD_AFTER_S:
+        """Raise RayLostError when the cluster has not answered for 20 s, or says that this node is dead.
+
+        A local one is lost as soon as one of its two `vital` processes is: Ray's core ends this process with exit
+        code 1 the next time it needs a raylet that is gone, which nothing can catch.
+        """
+        is_silent = time.monotonic() - self._seen_s > DEAD_AFTER_S
+        if self._is_node_dead or is_silent or not all(map(_is_living, self._vital)):
             self.is_lost = True
             raise RayLostError("Ray is gone; run the same command again to go on")
 
@@ -119,7 +125,7 @@ def _start_local(folder: Path) -> Session:
                 raise RayLostError(f"Ray does not start: {error}") from error
         else:
             break
-    return Session(machine)
+    return Session(machine, vital=_children(VITAL))
 
 
 def _join(address: str) -> Session:
@@ -185,6 +191,30 @@ def _local_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _children(names: tuple[str, ...]) -> frozenset[int]:
+    """Child processes of these names; none where the system has no /proc."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        name, state, parent = _status(folder.name)
+        if name in names and parent == os.getpid() and state not in "ZX":
+            found.add(int(folder.name))
+    return frozenset(found)
+
+
+def _is_living(pid: int) -> bool:
+    return _status(str(pid))[1] not in "ZX"
+
+
+def _status(pid: str) -> tuple[str, str, int]:
+    """Name, state and parent of a process; one that is gone is dead (X)."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition(" (")[2].rpartition(") ")
+    except OSError:
+        return "", "X", 0
+    state, parent = rest.split(" ", 2)[:2]
+    return name, state, int(parent)
 
 
 def _end_users_of(folder: Path) -> None:
