@@ -19,6 +19,7 @@ from jobs.printing import say
 from jobs.progress import Tally, progress_display
 from jobs.run_facts import RunCard
 from jobs.session import RayLostError, leave_at_once, ray_session
+from jobs.shared_output import check_shared
 from jobs.signals import drained_by_signals
 from jobs.summary import summary_lines
 
@@ -51,6 +52,8 @@ def drive_segments(
         drained_by_signals(grace_s=execution.grace) as drain,
         progress_display() as display,
     ):
+        if session.machine.num_nodes > 1:
+            check_shared(out, lease.run_id)
         drive = Drive(
             out=out,
             run_id=lease.run_id,

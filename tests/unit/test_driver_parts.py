@@ -1,0 +1,120 @@
+"""The driver's small parts: budgets, layouts, progress, signals, blocks."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+
+import pyarrow as pa
+import pytest
+
+from farm.errors import UsageError
+from farm.segments import SCHEMA
+from jobs.calls import FailureBudget
+from jobs.fleet import Machine, lay_out
+from jobs.progress import Lines, Tally, duration
+from jobs.signals import drained_by_signals
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("text", "num_failed", "is_allowed"),
+    [("0", 0, True), ("0", 1, False), ("3", 3, True), ("3", 4, False), ("2%", 2, True), ("2%", 3, False)],
+)
+def test_failure_budget(text: str, num_failed: int, is_allowed: bool) -> None:
+    assert FailureBudget.parse(text).allows(num_failed, num_rows=100) is is_allowed
+
+
+@pytest.mark.parametrize("text", ["", "-1", "x", "101%", "-1%", "1.5", "nan%"])
+def test_failure_budget_refuses(text: str) -> None:
+    with pytest.raises(UsageError):
+        FailureBudget.parse(text)
+
+
+def machine(*, cpus: int = 2, gpus: int = 0, memory_gib: int = 16) -> Machine:
+    device = "nvidia-h100" if gpus else "cpu"
+    return Machine(num_nodes=1, num_cpus=cpus, num_gpus=gpus, memory_bytes=memory_gib * GIB, device=device)
+
+
+@pytest.mark.parametrize(
+    ("here", "host_gib", "expected"),
+    [
+        (machine(), 1, (2, 1)),
+        (machine(cpus=8), 0, (8, 1)),
+        (machine(cpus=8), 12, (1, 8)),
+        (machine(cpus=8, memory_gib=64), 12, (4, 2)),
+        (machine(cpus=16, gpus=2), 40, (2, 8)),
+    ],
+)
+def test_layout(here: Machine, host_gib: int, expected: tuple[int, int]) -> None:
+    layout = lay_out(here, threads=None, workers=None, host_bytes=host_gib * GIB)
+    assert (layout.num_workers, layout.threads) == expected
+    # Encoders have to find a place beside them, or the pools wait for each other for ever.
+    assert layout.num_workers * layout.cpus_per_worker + 0.1 <= here.num_cpus
+
+
+def test_layout_takes_flags_and_still_fits() -> None:
+    layout = lay_out(machine(), threads=2, workers=5, host_bytes=0)
+    assert (layout.num_workers, layout.threads) == (5, 2)
+    assert layout.num_workers * layout.cpus_per_worker <= 2
+    with pytest.raises(UsageError):
+        lay_out(machine(), threads=0, workers=None, host_bytes=0)
+
+
+def test_tally_counts_and_shows() -> None:
+    tally = Tally(total=4, done=1, failed=0)
+    assert tally.eta_s is None
+    tally.add(has_failed=False)
+    tally.add(has_failed=True)
+    assert (tally.done, tally.failed, tally.num_left) == (2, 1, 1)
+    assert str(tally).startswith("2/4 done, 1 failed, ")
+    assert "ETA" in str(tally)
+
+
+def test_lines_say_the_end_at_once_and_nothing_twice() -> None:
+    stream, tally = io.StringIO(), Tally(total=2, done=1, failed=0)
+    lines = Lines(stream)
+    lines.tick(tally)
+    assert stream.getvalue() == ""
+    tally.add(has_failed=False)
+    lines.tick(tally)
+    lines.tick(tally)
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (240, "4 min"), (7500, "2 h 05 min")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_signals_ask_to_drain_and_a_second_one_ends_the_grace() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with drained_by_signals(grace_s=60) as drain:
+        assert not drain.is_asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert drain.is_asked
+        assert drain.name == "SIGTERM"
+        assert not drain.is_over
+        os.kill(os.getpid(), signal.SIGINT)
+        assert drain.is_over
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "clip_s", "num_workers", "rows"),
+    [
+        (1, 1.0, 2, 1),
+        (24, 1.0, 2, 3),  # four blocks for each worker
+        (10_000, 1.0, 2, 60),  # a minute
+        (10_000, 600.0, 2, 1),
+        (10_000, None, 2, 1),  # nothing known: as slow as can be
+    ],
+)
+def test_blocks_hold_a_minute_of_work(num_clips: int, clip_s: float | None, num_workers: int, rows: int) -> None:
+    from jobs.pipeline import Segment, block_rows
+
+    row = dict.fromkeys(SCHEMA.names) | {"clip_id": "c", "seconds": clip_s}
+    segment = Segment(rows=pa.Table.from_pylist([row] * num_clips, schema=SCHEMA))
+    assert block_rows(segment, num_workers=num_workers) == rows
