@@ -57,7 +57,7 @@ def caption(rng: np.random.Generator, attributes: Attributes) -> str:
 
 def training_caption(rng: np.random.Generator, attributes: Attributes) -> str:
     """As `caption`, but some leave attributes out (the model then chooses) and some hold words it does not know."""
-    shown = ("colour", "motion", "background")
+    shown: tuple[str, ...] = ("colour", "motion", "background")
     if rng.random() < OMISSION_RATE:
         shown = tuple(name for name in shown if rng.random() < 0.5)
     words = _phrase(rng, attributes, shown=shown).split()

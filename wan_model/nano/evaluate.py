@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def make_cases(count: int, *, has_image: bool = False, seed: int = 0) -> list[Ca
     return cases
 
 
-def evaluate(pipeline: WanPipeline, cases: Iterable[Case], **overrides: object) -> Iterator[Outcome]:
+def evaluate(pipeline: WanPipeline, cases: Iterable[Case], **overrides: Any) -> Iterator[Outcome]:
     """Renders and judges each case. `overrides` are sampling parameters."""
     for case in cases:
         image = None if case.image is None else Image.fromarray(case.image)

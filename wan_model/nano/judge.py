@@ -125,6 +125,6 @@ def _overlap(shape: str, cover_FHW: NDArray[np.float32]) -> float:
 def _unit_moments(shape: str) -> tuple[np.float32, np.float32]:
     """Area of the shape of radius 1, and how far its centre of mass lies below its origin."""
     grid = (np.arange(200, dtype=np.float32) - np.float32(99.5)) / np.float32(80)
-    inside = signed_distance(shape, grid, grid[:, None], np.float32(1)) > 0  # type: ignore[arg-type]
+    inside = signed_distance(shape, grid, grid[:, None], np.float32(1)) > 0
     area = np.float32(inside.sum() / 6400)
     return area, np.float32((inside * grid[:, None]).sum() / 6400 / area)

@@ -75,7 +75,7 @@ def start_as_image_model(vae: WanVAE) -> None:
 
     What single frames teach then holds for clips from the first step on (Yu et al., MAGVIT-v2, 2023: inflation).
     """
-    vae.conv1.bias[vae.config.z_dim :] = INITIAL_LOGVAR
+    vae.get_parameter("conv1.bias")[vae.config.z_dim :] = INITIAL_LOGVAR
     for module in vae.modules():
         if isinstance(module, CausalConv3d):
             module.weight[:, :, :-1] = 0

@@ -117,7 +117,7 @@ def sample_scenes(rng: np.random.Generator, count: int, *, among: Sequence[Attri
 
 
 def signed_distance(
-    shape: str, x: NDArray[np.float32], y: NDArray[np.float32], radius: NDArray[np.float32]
+    shape: str, x: NDArray[np.float32], y: NDArray[np.float32], radius: NDArray[np.float32] | np.float32
 ) -> NDArray[np.float32]:
     """Pixels to the edge of a shape centred at the origin, positive inside. Arrays broadcast; y grows downwards."""
     if shape == "circle":
