@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from jobs.fleet import Machine, this_machine
 # Rows with text states are all that passes through it: 8 MiB each at most, some dozens at a time.
 OBJECT_STORE_BYTES = 512 * 2**20
 SHUTDOWN_S = 20.0
+CONNECT_S = 10.0
 START_TRIES = 2
 VITAL = ("gcs_server", "raylet")
 
@@ -129,12 +131,26 @@ def _start_local(folder: Path) -> Session:
 
 
 def _join(address: str) -> Session:
+    _refuse_if_absent(address)
     ray = _import_ray()
     try:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {address}: {error}") from error
     return Session(_machine_of(ray))
+
+
+def _refuse_if_absent(address: str) -> None:
+    """UsageError where nothing listens: Ray itself would go on trying for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise UsageError(f"--address takes the head's HOST:PORT, or auto; not {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise UsageError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def _import_ray() -> Any:
