@@ -94,7 +94,9 @@ def test_vae_training_lowers_the_loss_through_all_stages(tmp_path: Path) -> None
         Stage(until=1, num_frames=17, batch_size=1),
     )
     budget = Budget(minutes=1000, max_steps=60)
-    vae, losses = train_vae(SMALL_VAE, budget=budget, checkpoint=tmp_path / "vae.pt", stages=stages)
+    vae, losses = train_vae(
+        SMALL_VAE, budget=budget, checkpoint=tmp_path / "vae.pt", stages=stages, num_statistics_clips=16
+    )
     assert np.mean(losses[40:48]) < 0.7 * np.mean(losses[:5])
     assert min(vae.config.latents_std) > 0
     assert vae.config.latents_mean != SMALL_VAE.latents_mean

@@ -54,6 +54,7 @@ def train_vae(
     seed: int = 0,
     is_resumed: bool = False,
     stages: tuple[Stage, ...] = STAGES,
+    num_statistics_clips: int = 256,
 ) -> tuple[WanVAE, list[float]]:
     """A VAE with averaged weights and measured latent statistics in its config, and the losses on the way."""
     torch.manual_seed(seed)
@@ -66,7 +67,7 @@ def train_vae(
 
     losses = fit(vae, loss_of, budget=budget, peak_learning_rate=PEAK_LEARNING_RATE, checkpoint=checkpoint, seed=seed,
                  is_resumed=is_resumed)  # fmt: skip
-    return with_latent_statistics(vae), losses
+    return with_latent_statistics(vae, num_clips=num_statistics_clips), losses
 
 
 @torch.no_grad()
@@ -118,7 +119,7 @@ def _is_shape(frames: Tensor) -> Tensor:
     return ((frames - frames[..., :1, :1]).abs().amax(dim=1, keepdim=True) > 0.02).float()
 
 
-def with_latent_statistics(vae: WanVAE, *, num_clips: int = 256, seed: int = 1) -> WanVAE:
+def with_latent_statistics(vae: WanVAE, *, num_clips: int, seed: int = 1) -> WanVAE:
     """The same VAE with mean and standard deviation of each latent channel over clips of the world in its config."""
     zero, one = (0.0,) * vae.config.z_dim, (1.0,) * vae.config.z_dim
     vae.config = replace(vae.config, latents_mean=zero, latents_std=one)
