@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wan_model.vae import winograd
-from wan_model.vae.layers import CausalConv3d, RMSNorm, lay_out, stack_taps
+from wan_model.vae.layers import CausalConv3d, RMSNorm, lay_out
 
 
 class FrameCache:
@@ -85,8 +85,8 @@ def _fastest(convolution: CausalConv3d, window: Tensor) -> winograd.Filter:
         return convolution.convolve
     weight, bias = convolution.weight.to(window.dtype), convolution.bias.to(window.dtype)
     num_frames = window.shape[2] - convolution.history
-    if num_frames == 1:
-        return stack_taps(weight, bias)
-    if num_frames % 2 or window.dtype != torch.float32:  # bfloat16 would lose digits, and its products are cheap
+    if window.dtype != torch.float32:  # transformed sums would lose digits, and products are cheap
         return lay_out(weight, bias)
+    if num_frames % 2:
+        return convolution.convolve
     return winograd.filter_pairs(weight, bias) if num_frames % 4 else winograd.filter_quads(weight, bias)

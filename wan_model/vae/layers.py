@@ -63,18 +63,6 @@ def lay_out(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda window: F.conv3d(window, weight, bias, padding=padding)
 
 
-def stack_taps(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
-    """A 3-D convolution that gives one frame, as a 2-D one over (frame, channel): quicker for small frames on a CPU."""
-    taps = weight.movedim(2, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-    padding = (weight.shape[3] // 2, weight.shape[4] // 2)
-
-    def convolve(window: Tensor) -> Tensor:
-        stacked = window.permute(0, 3, 4, 2, 1).flatten(3).movedim(-1, 1)
-        return F.conv2d(stacked, taps, bias, padding=padding).unsqueeze(2)
-
-    return convolve
-
-
 class RMSNorm(nn.Module):
     """Scale each pixel's channels to root mean square 1, then by a learned gain. `num_axes`: of its position."""
 

@@ -22,7 +22,7 @@ Filter = Callable[[Tensor], Tensor]
 
 def filter_pairs(weight: Tensor, bias: Tensor) -> Filter:
     """F(2, 3): the convolution of weight (C', C, 3, 3, 3) for windows (B, C, 2 + F, H, W) of even F. No gradient."""
-    g0, g1, g2 = weight.detach().unbind(2)
+    g0, g1, g2 = _taps(weight)
     outer = g0 + g2
     filter0, filter1, filter2, filter3 = map(_filter, (g0, (outer + g1) / 2, (outer - g1) / 2, g2))
 
@@ -43,7 +43,7 @@ def filter_pairs(weight: Tensor, bias: Tensor) -> Filter:
 
 def filter_quads(weight: Tensor, bias: Tensor) -> Filter:
     """F(4, 3): as `filter_pairs`, for F a multiple of four."""
-    g0, g1, g2 = weight.detach().unbind(2)
+    g0, g1, g2 = _taps(weight)
     near, far = (g0 + g2) / 6, g0 / 24 + g2 / 6
     taps = (g0 / 4, -near - g1 / 6, g1 / 6 - near, far + g1 / 12, far - g1 / 12, g2)
     filter0, filter1, filter2, filter3, filter4, filter5 = map(_filter, taps)
@@ -73,12 +73,16 @@ def filter_quads(weight: Tensor, bias: Tensor) -> Filter:
     return convolve
 
 
+def _taps(weight: Tensor) -> tuple[Tensor, ...]:
+    """(C', C, 3, 3, 3) -> the three (C', C, 3, 3), channels-last. Transposed first: sums of strided taps crawl."""
+    return weight.detach().permute(2, 0, 3, 4, 1).contiguous().movedim(-1, 2).unbind(0)
+
+
 def _filter(tap: Tensor) -> Callable[..., Tensor]:
     """The 3x3 convolution of each frame by a tap (C', C, 3, 3)."""
-    weight = tap.contiguous(memory_format=torch.channels_last)
 
     def convolve(x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return as_clips(F.conv2d(as_images(x), weight, bias, padding=1), x.shape[2])
+        return as_clips(F.conv2d(as_images(x), tap, bias, padding=1), x.shape[2])
 
     return convolve
 
