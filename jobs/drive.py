@@ -20,12 +20,12 @@ from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.engine import WAN_BACKEND, ModelPlan
 from farm.workers.renderer import Outcome
-from farm.workers.stages import StageSetup, drain_path
+from farm.workers.stages import StageSetup, drain_folder, drain_path
 from jobs.fleet import Layout
 from jobs.pipeline import Segment, outcomes
 from jobs.progress import Display, Tally
 from jobs.session import Session
-from jobs.signals import Drain
+from jobs.signals import AGAIN, Drain
 
 # Passes in which not one clip ended, before the run is left for a person to look at.
 MAX_IDLE_PASSES = 3
@@ -70,6 +70,8 @@ class Drive:
             Interrupted: by a signal, a lost lease, a dead Ray, or because passes end without a single clip.
             UsageError: a stage found the call at fault after all (weights that do not load).
         """
+        for marker in list(self.out.names(drain_folder(self.run_id))):
+            self.out.delete(marker)  # of drivers before this one
         idle_passes, last_fault = 0, ""
         while True:
             num_ended, is_complete, fault = self._pass()
@@ -118,7 +120,7 @@ class Drive:
                 self.display.note(f"{self.drain.name}: finishing clips in work, then stopping")
                 is_draining = True
             if self.drain.is_over:
-                raise Interrupted("stopped with clips in work; run the same command again to go on")
+                raise Interrupted(f"stopped with clips in work; {AGAIN}")
             outcome = feed.next(timeout_s=TICK_S)
             if outcome is not None:
                 if outcome.status == "committed" and not self.rendered:
@@ -128,7 +130,7 @@ class Drive:
                 break
             self.display.tick(self.tally)
         if is_draining:
-            raise Interrupted("stopped; run the same command again to go on")
+            raise Interrupted(f"stopped by {self.drain.name}; {AGAIN}")
 
     def _setup(self, segment: Segment) -> StageSetup:
         first: Mapping[str, Any] = segment.rows.slice(0, 1).to_pylist()[0]
@@ -168,7 +170,7 @@ class Drive:
             self.session.check()
             self.lease.check()
             if self.drain.is_asked:
-                raise Interrupted("stopped; run the same command again to go on")
+                raise Interrupted(f"stopped by {self.drain.name}; {AGAIN}")
             time.sleep(TICK_S)
 
 

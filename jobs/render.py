@@ -18,13 +18,15 @@ from jobs.opening import chosen_model, open_output, options_of
 from jobs.printing import say
 from jobs.progress import Tally
 from jobs.run_facts import card_of, write_card
-from jobs.running import drive_segments, finish_run, layout_for, leaving_a_dead_ray
+from jobs.running import drive_segments, finish_run, layout_for, stoppable
+from jobs.session import refuse_if_absent
+from jobs.signals import Drain
 from jobs.summary import planned_lines
 
 
 def render_manifest(call: RenderCall) -> int:
     """The command's exit code. Errors as drawn in `farm.errors`."""
-    return leaving_a_dead_ray(_Render(call).run)
+    return stoppable(_Render(call).run, call.execution)
 
 
 class _Render:
@@ -36,13 +38,15 @@ class _Render:
         self._settings = Settings.from_env()
         self._out = open_output(call.out, self._settings)
 
-    def run(self) -> int:
+    def run(self, drain: Drain) -> int:
+        if self._call.execution.address is not None:
+            refuse_if_absent(self._call.execution.address)
         with ExitStack() as held:
             plan, lease = self._plan(held)
             card = card_of(plan)
             write_card(self._out, card)
             say(planned_lines(plan, rejected_uri=self._out.uri_of(plan.rejected_path)))
-            num_rendered = self._drive(plan, lease) if plan.num_remaining else 0
+            num_rendered = self._drive(plan, lease, drain) if plan.num_remaining else 0
             totals = finish_run(
                 self._out, card, settings=self._settings, begun_s=self._begun_s, num_rendered=num_rendered
             )
@@ -70,7 +74,7 @@ class _Render:
             )
         return plan, leases[0]
 
-    def _drive(self, plan: Plan, lease: RunLease) -> int:
+    def _drive(self, plan: Plan, lease: RunLease, drain: Drain) -> int:
         """Render what remains; how many clips that were. Only here Ray comes in."""
         drive = drive_segments(
             self._out,
@@ -79,6 +83,7 @@ class _Render:
             settings=self._settings,
             execution=self._call.execution,
             tally=Tally(total=plan.num_clips, done=plan.num_done, failed=plan.num_failed),
+            drain=drain,
             host_bytes=plan.estimate.memory.host_bytes,
         )
         write_speeds(self._out, drive.rendered, card=plan.model.card, load_seconds=drive.load_seconds)

@@ -31,7 +31,8 @@ from jobs.opening import existing_output
 from jobs.printing import counted, say
 from jobs.progress import Tally
 from jobs.run_facts import read_card
-from jobs.running import drive_segments, finish_run, leaving_a_dead_ray
+from jobs.running import drive_segments, finish_run, stoppable
+from jobs.signals import Drain
 
 
 def retry_clips(out_uri: str, *, clip_id: str | None, here: bool, execution: Execution) -> int:
@@ -48,10 +49,10 @@ def retry_clips(out_uri: str, *, clip_id: str | None, here: bool, execution: Exe
     for letter in letters:
         by_run[letter.run_id].append(letter)
 
-    def retry_all() -> int:
-        return max(_retry_run(out, run_id, own, settings, execution) for run_id, own in by_run.items())
+    def retry_all(drain: Drain) -> int:
+        return max(_retry_run(out, run_id, own, settings, execution, drain) for run_id, own in by_run.items())
 
-    return leaving_a_dead_ray(retry_all)
+    return stoppable(retry_all, execution)
 
 
 def _letter(out: Storage, clip_id: str) -> DeadLetter:
@@ -83,7 +84,7 @@ def _retry_here(out: Storage, letter: DeadLetter, settings: Settings, execution:
 
 
 def _retry_run(
-    out: Storage, run_id: str, letters: Sequence[DeadLetter], settings: Settings, execution: Execution
+    out: Storage, run_id: str, letters: Sequence[DeadLetter], settings: Settings, execution: Execution, drain: Drain
 ) -> int:
     begun_s = time.monotonic()
     with RunLease(out, run_id) as lease:
@@ -98,6 +99,7 @@ def _retry_run(
             settings=settings,
             execution=execution,
             tally=Tally(total=len(letters), done=0, failed=0),
+            drain=drain,
             host_bytes=0,
         )
         for path in segments:

@@ -20,7 +20,7 @@ from jobs.progress import Tally, progress_display
 from jobs.run_facts import RunCard
 from jobs.session import RayLostError, leave_at_once, ray_session
 from jobs.shared_output import check_shared
-from jobs.signals import drained_by_signals
+from jobs.signals import Drain, drained_by_signals
 from jobs.summary import summary_lines
 
 if TYPE_CHECKING:
@@ -41,17 +41,15 @@ def drive_segments(
     settings: Settings,
     execution: Execution,
     tally: Tally,
+    drain: Drain,
     host_bytes: int,
 ) -> Drive:
     """Render what remains of the segments. Raises what `Drive.run` raises."""
     # Brings in Ray, a second that a run with nothing to do is spared.
     from jobs.drive import Drive
 
-    with (
-        ray_session(execution.address) as session,
-        drained_by_signals(grace_s=execution.grace) as drain,
-        progress_display() as display,
-    ):
+    with ray_session(execution.address) as session, progress_display() as display:
+        drain.listen()  # Ray took SIGTERM
         if session.machine.num_nodes > 1:
             check_shared(out, lease.run_id)
         drive = Drive(
@@ -66,7 +64,8 @@ def drive_segments(
             tally=tally,
             display=display,
         )
-        drive.run()
+        with drain.patiently():
+            drive.run()
     return drive
 
 
@@ -88,10 +87,14 @@ def finish_run(out: Storage, card: RunCard, *, settings: Settings, begun_s: floa
     return totals
 
 
-def leaving_a_dead_ray(command: Callable[[], int]) -> int:
-    """The command's exit code; where its Ray died, this process ends here, for Ray's own farewell would hang."""
+def stoppable(command: Callable[[Drain], int], execution: Execution) -> int:
+    """The command's exit code, with signals listened to from its first moment.
+
+    Where its Ray died, this process ends here, for Ray's own farewell would hang.
+    """
     try:
-        return command()
+        with drained_by_signals(grace_s=execution.grace) as drain:
+            return command(drain)
     except RayLostError as error:
         sys.stderr.write(f"wanfarm: {error}\n")
         leave_at_once(error.exit_code)

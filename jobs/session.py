@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from typing import Any, NoReturn, TextIO
 
 from farm.errors import Interrupted, OutputError, UsageError
 from jobs.fleet import Machine, this_machine
+from jobs.processes import children, end_users_of, is_living
+from jobs.signals import AGAIN
 
 # Rows with text states are all that passes through it: 8 MiB each at most, some dozens at a time.
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -55,9 +56,9 @@ class Session:
         code 1 the next time it needs a raylet that is gone, which nothing can catch.
         """
         is_silent = time.monotonic() - self._seen_s > DEAD_AFTER_S
-        if self._is_node_dead or is_silent or not all(map(_is_living, self._vital)):
+        if self._is_node_dead or is_silent or not all(map(is_living, self._vital)):
             self.is_lost = True
-            raise RayLostError("Ray is gone; run the same command again to go on")
+            raise RayLostError(f"Ray is gone; {AGAIN}")
 
     def _watch(self) -> None:
         """A thread of its own: calls to a dead cluster hang, and then the time it was last seen grows old."""
@@ -85,6 +86,7 @@ def ray_session(address: str | None) -> Iterator[Session]:
             with _closing(_start_local(folder)) as session:
                 yield session
     else:
+        refuse_if_absent(address)
         with _closing(_join(address)) as session:
             yield session
 
@@ -121,17 +123,18 @@ def _start_local(folder: Path) -> Session:
                 logging_level="CRITICAL",
                 _temp_dir=str(folder),
             )
+        except (SystemExit, Interrupted) as error:  # SystemExit is how Ray takes a SIGTERM
+            raise RayLostError(f"stopped while Ray started; {AGAIN}") from error
         except Exception as error:  # Ray raises the base class when a busy machine does not start it in 30 s
             ray.shutdown()
             if attempt == START_TRIES:
                 raise RayLostError(f"Ray does not start: {error}") from error
         else:
             break
-    return Session(machine, vital=_children(VITAL))
+    return Session(machine, vital=children(VITAL))
 
 
 def _join(address: str) -> Session:
-    _refuse_if_absent(address)
     ray = _import_ray()
     try:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
@@ -140,7 +143,7 @@ def _join(address: str) -> Session:
     return Session(_machine_of(ray))
 
 
-def _refuse_if_absent(address: str) -> None:
+def refuse_if_absent(address: str) -> None:
     """UsageError where nothing listens: Ray itself would go on trying for minutes."""
     if address == "auto":
         return
@@ -197,7 +200,7 @@ def _local_folder() -> Iterator[Path]:
     for stale in folder.parent.glob(f"{FOLDER_PREFIX}*"):
         pid = stale.name.removeprefix(FOLDER_PREFIX)
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            _end_users_of(stale)
+            end_users_of(stale)  # Ray's agents outlive a killed driver by a minute
             shutil.rmtree(stale, ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,39 +210,6 @@ def _local_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _children(names: tuple[str, ...]) -> frozenset[int]:
-    """Child processes of these names; none where the system has no /proc."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        name, state, parent = _status(folder.name)
-        if name in names and parent == os.getpid() and state not in "ZX":
-            found.add(int(folder.name))
-    return frozenset(found)
-
-
-def _is_living(pid: int) -> bool:
-    return _status(str(pid))[1] not in "ZX"
-
-
-def _status(pid: str) -> tuple[str, str, int]:
-    """Name, state and parent of a process; one that is gone is dead (X)."""
-    try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition(" (")[2].rpartition(") ")
-    except OSError:
-        return "", "X", 0
-    state, parent = rest.split(" ", 2)[:2]
-    return name, state, int(parent)
-
-
-def _end_users_of(folder: Path) -> None:
-    """Kill processes that hold files below a dead driver's folder open: Ray's agents outlive it by a minute."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            files = [os.readlink(entry) for entry in (process / "fd").iterdir()]  # noqa: PTH115 - may be no path
-            if any(file.startswith(f"{folder}/") for file in files):
-                os.kill(int(process.name), signal.SIGKILL)
 
 
 @contextmanager

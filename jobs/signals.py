@@ -1,51 +1,64 @@
-"""SIGINT and SIGTERM as a wish to stop, which the driver carries out within a grace period."""
+"""SIGINT and SIGTERM as a wish to stop: at once while a run is planned or ended, with grace while clips are made."""
 
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from farm.errors import Interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN = "run the same command again to go on"
 
 
 class Drain:
-    """Whether to stop, and since when. A second signal means: at once."""
+    """Whether to stop, and since when. While it is patient, a second signal means: at once."""
 
     def __init__(self, *, grace_s: float) -> None:
         self._grace_s = grace_s
-        self._asked = threading.Event()
-        self._asked_s = 0.0
+        self._asked_s: float | None = None
+        self._is_patient = False
         self.name = ""
 
-    def ask(self, number: int) -> None:
-        """Stop within the grace period; asked again, stop now."""
-        self._asked_s = float("-inf") if self._asked.is_set() else time.monotonic()
-        self.name = signal.Signals(number).name
-        self._asked.set()
+    def listen(self) -> None:
+        """Take the signals, also back from a library that has taken them. In the main thread only."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """In here a signal is only noted; outside it raises Interrupted wherever the main thread is."""
+        self._is_patient = True
+        try:
+            yield
+        finally:
+            self._is_patient = False
 
     @property
     def is_asked(self) -> bool:
-        return self._asked.is_set()
+        return self._asked_s is not None
 
     @property
     def is_over(self) -> bool:
         """Whether clips in work have had their time."""
-        return self._asked.is_set() and time.monotonic() - self._asked_s > self._grace_s
+        return self._asked_s is not None and time.monotonic() - self._asked_s > self._grace_s
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        self._asked_s = time.monotonic() if self._asked_s is None else float("-inf")
+        if not self._is_patient:
+            raise Interrupted(f"stopped by {self.name}; {AGAIN}")
 
 
 @contextmanager
 def drained_by_signals(*, grace_s: float) -> Iterator[Drain]:
-    """A `Drain` that SIGINT and SIGTERM set for as long as the block lasts. In the main thread only."""
+    """A `Drain` that listens for as long as the block lasts. In the main thread only."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     drain = Drain(grace_s=grace_s)
-
-    def handle(number: int, _: FrameType | None) -> None:
-        drain.ask(number)
-
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    drain.listen()
     try:
         yield drain
     finally:

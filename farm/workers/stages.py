@@ -65,7 +65,12 @@ class StageSetup:
 
 def drain_path(run_id: str, *, epoch: int) -> str:
     """See `StageSetup.drain_path`."""
-    return f"runs/{run_id}/drain/{epoch:08d}"
+    return f"{drain_folder(run_id)}/{epoch:08d}"
+
+
+def drain_folder(run_id: str) -> str:
+    """Where the drain files of a run's drivers lie below OUT."""
+    return f"runs/{run_id}/drain"
 
 
 class EncodeStage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -72,10 +73,10 @@ def test_killed_ray_then_signal_then_two_drivers(farm: Farm) -> None:
 
     second = farm.start_render()
     farm.await_clips(len(done) + 2, second)
-    second.send_signal(signal.SIGTERM)
+    os.killpg(second.pid, signal.SIGINT)  # Ctrl-C: Ray's processes get it too
     code, said = finish(second, timeout_s=90)
     assert code == 75, said
-    assert "SIGTERM" in said
+    assert "SIGINT: finishing clips in work" in said
     drained = farm.committed()
     assert len(done) < len(drained) < NUM_CLIPS
     assert done <= drained
@@ -88,12 +89,11 @@ def test_killed_ray_then_signal_then_two_drivers(farm: Farm) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
-def test_part_of_ray_killed(farm: Farm, name: str) -> None:
+def test_killed_raylet(farm: Farm) -> None:
     farm.write_clips(NUM_CLIPS, slow_s=2.0)
     driver = farm.start_render()
     farm.await_clips(1, driver)
-    kill_ray(driver, only=name)
+    kill_ray(driver, only="raylet")
     killed_s = time.monotonic()
     code, said = finish(driver, timeout_s=90)
     assert code == 75, said

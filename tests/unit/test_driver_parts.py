@@ -9,7 +9,7 @@ import signal
 import pyarrow as pa
 import pytest
 
-from farm.errors import UsageError
+from farm.errors import Interrupted, UsageError
 from farm.segments import SCHEMA
 from jobs.calls import FailureBudget
 from jobs.fleet import Machine, lay_out
@@ -89,17 +89,25 @@ def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_signals_ask_to_drain_and_a_second_one_ends_the_grace() -> None:
+def test_a_signal_asks_for_an_end_and_a_second_one_ends_the_grace() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with drained_by_signals(grace_s=60) as drain:
-        assert not drain.is_asked
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert drain.is_asked
-        assert drain.name == "SIGTERM"
-        assert not drain.is_over
-        os.kill(os.getpid(), signal.SIGINT)
-        assert drain.is_over
+        with drain.patiently():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert drain.is_asked
+            assert drain.name == "SIGTERM"
+            assert not drain.is_over
+            os.kill(os.getpid(), signal.SIGINT)
+            assert drain.is_over
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_ends_what_is_not_patient_and_is_taken_back_from_ray() -> None:
+    with drained_by_signals(grace_s=60) as drain:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        drain.listen()
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize(

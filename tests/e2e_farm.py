@@ -60,6 +60,7 @@ class Farm:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # a process group of its own, as a shell makes one
         )
         self._processes.append(process)
         return process
