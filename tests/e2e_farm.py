@@ -158,9 +158,9 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float, what: str) ->
 
 
 def stamps(out: str) -> dict[str, tuple[int, bytes]]:
-    """Time and content of every file of committed clips, to see whether a later run touched them."""
-    folder = Path(out)
-    files = [path for kind in ("clips", "thumbs") for path in (folder / kind).rglob("*") if path.is_file()]
+    """Time and content of every file under a final name, to see whether a later run touched them."""
+    out_storage = open_storage(out)
+    files = [Path(out) / name for kind in ("clips", "thumbs") for name in out_storage.names(kind)]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 

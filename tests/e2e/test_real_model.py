@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_verify_and_status(rendered: Farm, capsys: pytest.CaptureFixture[str]) -
     assert rendered.call("status", rendered.out, "--json") == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert (run["clips"], run["done"], run["pending"], run["driver"]) == (4, 4, 0, None)
+
+
+def test_verify_finds_what_is_wrong(rendered: Farm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(rendered.out, out)
+    torn, gone, *_ = sorted(out.glob("clips/*/*.mp4"))
+    torn.write_bytes(torn.read_bytes()[:-1])
+    gone.unlink()
+    assert rendered.call("verify", str(out)) == 1
+    said = capsys.readouterr().out
+    assert f"{torn.parent.name}/{torn.name} is not what its record says" in said
+    assert f"{gone.parent.name}/{gone.name} is missing" in said
+    assert "2 faults" in said
 
 
 @pytest.mark.timeout(300)
