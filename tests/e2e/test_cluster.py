@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from e2e_farm import Farm, finish
+from e2e_farm import Farm, finish, wait_until
+from services.endpoint import free_port
 
-NUM_CLIPS = 12
+NUM_CLIPS = 24
+METRICS_PORT = free_port()
+WANTED = {"ray_farm_clips_total", "ray_farm_denoise_steps_total", "ray_farm_stage_seconds_bucket"}
 
 
 @pytest.fixture
@@ -18,10 +23,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    head = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "metrics_export_port": METRICS_PORT}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
     nodes.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     yield nodes
     nodes.shutdown()
+
+
+def exported_names() -> set[str]:
+    """The farm's series on the head's own endpoint."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=5) as reply:
+            text = reply.read().decode()
+    except OSError:
+        return set()
+    return {found[1] for found in re.finditer(r"^(ray_farm_\w+?)(?:\{| )", text, re.MULTILINE)}
 
 
 @pytest.mark.timeout(300)
@@ -31,6 +47,7 @@ def test_a_lost_node_costs_no_clip(farm: Farm, cluster: object) -> None:
     driver = farm.start_render("--address", cluster.address)  # type: ignore[attr-defined]
     farm.await_clips(2, driver)
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)  # type: ignore[attr-defined]
+    wait_until(lambda: exported_names() >= WANTED, timeout_s=60, what=f"the metrics {WANTED}")
     code, said = finish(driver)
     assert code == 0, said
     assert len(farm.committed()) == NUM_CLIPS
