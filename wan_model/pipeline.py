@@ -141,9 +141,14 @@ class WanPipeline:
         return vae.encode(first_frame[None, :, None].to(_device(vae)))
 
     def decode(self, latents: Tensor) -> Iterator[Frames]:
-        """Frames of normalised latents, chunk by chunk as the VAE makes them: (f, H, W, 3) in 0 to 255."""
+        """Frames of normalised latents, chunk by chunk as the VAE makes them: (f, H, W, 3) in 0 to 255.
+
+        Raises `NonFiniteError`: a VAE in half precision can overflow on finite latents, and NaN would become pixels.
+        """
         vae = _loaded(self.vae, "vae")
         for chunk in vae.decode(latents.to(_device(vae))):
+            if not torch.isfinite(chunk).all():
+                raise NonFiniteError("NaN or infinity in the decoded frames")
             levels = (chunk[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
             yield levels.round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu().numpy()
 

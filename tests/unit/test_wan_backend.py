@@ -87,3 +87,15 @@ def test_errors_are_the_farms_own(folder: Path, raised: Exception, expected: typ
 def test_weights_that_do_not_load_are_no_clips_fault(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         WanBackend().open_render(plan_of(tmp_path))
+
+
+def test_nan_in_the_decoder_is_no_picture(folder: Path) -> None:
+    backend = WanBackend()
+    text, engine = backend.open_text(plan_of(folder)), backend.open_render(plan_of(folder))
+    vae = engine._pipeline.vae
+    assert vae is not None
+    with torch.no_grad():
+        next(vae.decoder.parameters()).fill_(float("nan"))
+    states = ClipText(positive=text.encode(["two cats"])[0], negative=text.encode([""])[0])
+    with pytest.raises(RenderError, match="decoded frames"):
+        list(engine.render(spec_of(), states, image=None, on_step=lambda *_: None))
