@@ -23,7 +23,8 @@ class Tally:
         self.total = total
         self.done = done
         self.failed = failed
-        self._ends: deque[float] = deque([time.monotonic()])
+        self._begun_s = time.monotonic()
+        self._ends: deque[float] = deque()
 
     def add(self, *, has_failed: bool) -> None:
         """One clip more."""
@@ -39,9 +40,10 @@ class Tally:
 
     @property
     def clips_per_minute(self) -> float | None:
-        """Over the last ten minutes; None before the first clip."""
-        span_s = self._ends[-1] - self._ends[0]
-        return 60.0 * (len(self._ends) - 1) / span_s if span_s > 0 else None
+        """Over the last ten minutes; None before the first clip. Start-up counts until there are clips to go by."""
+        marks = list(self._ends) if len(self._ends) > 2 else [self._begun_s, *self._ends]
+        span_s = marks[-1] - marks[0]
+        return 60.0 * (len(marks) - 1) / span_s if span_s > 0 else None
 
     @property
     def eta_s(self) -> float | None:
