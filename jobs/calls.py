@@ -72,4 +72,3 @@ class RenderCall:
     asked: Asked
     execution: Execution
     max_failed: FailureBudget
-    retry_failed: bool = False

@@ -13,6 +13,7 @@ from farm.report import RunFacts, write_report
 from farm.results import Totals, write_results
 from farm.settings import Settings
 from farm.storage import Storage
+from farm.workers.workbench import clear_bench
 from jobs.calls import Execution
 from jobs.fleet import Layout, Machine, lay_out
 from jobs.printing import say
@@ -66,6 +67,7 @@ def drive_segments(
         )
         with drain.patiently():
             drive.run()
+    clear_bench(out.uri, lease.run_id, epoch=lease.epoch)
     return drive
 
 

@@ -118,12 +118,14 @@ class RenderStage:
     @cached_property
     def _renderer(self) -> Renderer:
         setup = self._setup
-        root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch)
+        worker = this_worker()
+        # A folder for each node: several may share a machine, and one that is lost is not a clip's fault.
+        root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch) / str(worker.node_id)
         return Renderer(
             lambda: self._backend.open_render(setup.model),
             setup.storage,
             settings=setup.settings,
-            worker=this_worker(),
+            worker=worker,
             bench=Workbench(root),
             meter=RayMeter(),
             should_stop=lambda: setup.storage.exists(setup.drain_path),

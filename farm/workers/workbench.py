@@ -1,7 +1,7 @@
 """A worker's local folder: spool files, and a note of the clip in work that outlives a killed process.
 
-Workers of one driver on one machine share a bench's root, which no other driver uses. So a note left behind means
-that a worker was killed at that clip while its driver and its machine lived on: such a death is held against the clip.
+Workers of one driver on one node share a bench's root, which no other driver uses. So a note left behind means that
+a worker was killed at that clip while its driver and its node lived on: such a death is held against the clip.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ def bench_root(out_uri: str, run_id: str, *, epoch: int) -> Path:
         if number.isdigit() and int(number) < epoch:
             shutil.rmtree(stale, ignore_errors=True)
     return here / f"{name}-{epoch}"
+
+
+def clear_bench(out_uri: str, run_id: str, *, epoch: int) -> None:
+    """Remove what a driver's workers left on this machine; on others its run's next driver does."""
+    shutil.rmtree(bench_root(out_uri, run_id, epoch=epoch), ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from e2e_farm import Farm, finish, wait_until
 from services.endpoint import free_port
 
-NUM_CLIPS = 24
+NUM_CLIPS = 20
 METRICS_PORT = free_port()
 WANTED = {"ray_farm_clips_total", "ray_farm_denoise_steps_total", "ray_farm_stage_seconds_bucket"}
 
@@ -43,7 +43,7 @@ def exported_names() -> set[str]:
 @pytest.mark.timeout(300)
 def test_a_lost_node_costs_no_clip(farm: Farm, cluster: object) -> None:
     farm.environment["RAY_AUTH_MODE"] = "disabled"
-    farm.write_clips(NUM_CLIPS, slow_s=0.8)
+    farm.write_clips(NUM_CLIPS, slow_s=0.6)
     driver = farm.start_render("--address", cluster.address)  # type: ignore[attr-defined]
     farm.await_clips(2, driver)
     cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ from farm.workers.engine import ClipText, ModelPlan
 from farm.workers.fake import FakeBackend, FakeTextEngine
 from farm.workers.making import ClipJob
 from farm.workers.renderer import MAX_ATTEMPTS, Renderer
-from farm.workers.workbench import Workbench, bench_root
+from farm.workers.workbench import Workbench, bench_root, clear_bench
 
 PLAN = ModelPlan(name="fake", path="/fake", fingerprint="f" * 64, dtype="float32", device="cpu", threads=1)
 
@@ -272,3 +272,5 @@ def test_a_bench_clears_what_earlier_drivers_left(tmp_path: Path, monkeypatch: p
     Workbench(bench_root("/out", "run", epoch=2))
     assert not first.folder.exists()
     assert other.folder.exists()
+    clear_bench("/elsewhere", "run", epoch=1)
+    assert not other.folder.exists()
