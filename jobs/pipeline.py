@@ -6,6 +6,7 @@ with tasks that compete with the actor pools for CPUs: on two cores that deadloc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,7 @@ def _configure(context: Any, *, longest_s: float) -> None:
     context.max_consecutive_actor_init_deaths = 3
     # Our display shows clips; Ray's shows blocks.
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 def _unwrapped(error: Exception) -> Exception:
