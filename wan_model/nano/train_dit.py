@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,13 +65,13 @@ def start_by_reading_words(dit: WanDiT) -> None:
     from the usual initialisation only colours were learned. So text rows and their values begin at unit variance, the
     padding's value at zero, and queries begin with a direction that the padding's key, and no other, points away from.
     """
-    for layer, gain in ((dit.text_embedding[0], 1.0), (dit.text_embedding[2], 1.6)):
+    first, _, last = list[Any](dit.text_embedding)
+    blocks = list[Any](dit.blocks)
+    projections = [layer for block in blocks for layer in (block.cross_attn.k, block.cross_attn.v)]
+    for layer, gain in ((first, 1.0), (last, 1.6), *((projection, 1.0) for projection in projections)):
         nn.init.normal_(layer.weight, std=gain / layer.in_features**0.5)
         nn.init.zeros_(layer.bias)
-    for block in dit.blocks:
-        for layer in (block.cross_attn.k, block.cross_attn.v):
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
+    for block in blocks:
         # The padding's key is this bias alone, which the norm then brings to full size.
         block.cross_attn.k.bias.fill_(-0.1)
         block.cross_attn.q.bias.fill_(0.4)
