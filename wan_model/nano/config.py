@@ -16,7 +16,7 @@ NANO = ModelConfig(
                                 1.8564, 1.8915, -1.3187, 1.9567, -1.6315, -1.0244),
                   latents_std=(1.2596, 1.2315, 1.6629, 2.2734, 1.4563, 1.1236,
                                1.6123, 1.4739, 1.3863, 1.4207, 1.898, 1.5117)),
-    defaults=SamplingDefaults(num_inference_steps=20, shift=3.0, guidance_high=4.0, guidance_low=4.0, fps=8,
+    defaults=SamplingDefaults(num_inference_steps=20, shift=3.0, guidance_high=3.0, guidance_low=3.0, fps=8,
                               num_frames=17, width=64, height=64, negative_prompt=""),
     expand_timesteps=True,
 )
