@@ -26,6 +26,7 @@ from wan_model.text.encoder import TextEncoder, clean_prompt
 from wan_model.text.states import TextStates
 
 STATES_KEY = "states"
+LENGTHS_KEY = "lengths"
 LIBRARIES = ("torch", "transformers", "wanfarm")
 
 
@@ -36,8 +37,8 @@ class WanBackend:
         return clean_prompt(prompt)
 
     def warnings_of(self, states: bytes) -> tuple[str, ...]:
-        lengths = _metadata(states)
-        if int(lengths["num_tokens"]) <= int(lengths["text_len"]):
+        lengths = _lengths(states)
+        if lengths["num_tokens"] <= lengths["text_len"]:
             return ()
         return (f"the prompt is longer than {lengths['text_len']} tokens and was cut",)
 
@@ -63,8 +64,10 @@ class WanTextEngine:
 
     def _packed(self, prompt: str, text: TextStates) -> bytes:
         # The length before cutting travels with the states: whoever meets them in a cache has no tokenizer.
-        lengths = {"num_tokens": str(self._encoder.num_tokens(prompt)), "text_len": str(self._encoder.text_len)}
-        return bytes(safetensors.torch.save({STATES_KEY: text.states_TD.contiguous().cpu()}, metadata=lengths))
+        # One entry, since safetensors writes several in an order that changes from call to call.
+        lengths = json.dumps({"num_tokens": self._encoder.num_tokens(prompt), "text_len": self._encoder.text_len})
+        metadata = {LENGTHS_KEY: lengths}
+        return bytes(safetensors.torch.save({STATES_KEY: text.states_TD.contiguous().cpu()}, metadata=metadata))
 
 
 class WanRenderEngine:
@@ -136,11 +139,11 @@ def _params(spec: ClipSpec) -> SamplingParams:
     )
 
 
-def _metadata(states: bytes) -> dict[str, str]:
-    """What stands in a safetensors file's header beside the tensors."""
+def _lengths(states: bytes) -> dict[str, int]:
+    """What `_packed` wrote beside the tensors, from the file's header."""
     size = int.from_bytes(states[:8], "little")
-    metadata: dict[str, str] = json.loads(states[8 : 8 + size])["__metadata__"]
-    return metadata
+    lengths: dict[str, int] = json.loads(json.loads(states[8 : 8 + size])["__metadata__"][LENGTHS_KEY])
+    return lengths
 
 
 def _states(data: bytes) -> TextStates:

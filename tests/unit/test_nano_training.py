@@ -123,6 +123,7 @@ def test_the_dit_trains_on_encoded_clips_of_seen_combinations(small: ModelConfig
 
 
 def test_dit_training_lowers_the_loss(small: ModelConfig, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     scenes = sample_scenes(np.random.default_rng(0), 64)
     latents = torch.randn(64, 4, 1, 1, 1).expand(-1, -1, 5, 8, 8)
     clips = LatentClips(latents=latents, attributes=[scene.attributes for scene in scenes])
