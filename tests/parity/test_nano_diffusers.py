@@ -33,18 +33,25 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert theirs.std() > 0.05, "a flat picture proves nothing"
 
 
+def asked_of_diffusers(nano: wan_model.WanPipeline) -> dict[str, object]:
+    """The model's defaults in the words of diffusers' pipelines."""
+    defaults = nano.config.defaults
+    return {
+        "negative_prompt": defaults.negative_prompt,
+        "width": 64,
+        "height": 64,
+        "num_frames": 17,
+        "num_inference_steps": STEPS,
+        "guidance_scale": defaults.guidance_high,
+        "generator": generator(),
+    }
+
+
 def test_text_to_video(nano: wan_model.WanPipeline) -> None:
     """With diffusers' own maximal sequence length, 512 rows of padding and text."""
-    defaults = nano.config.defaults
     theirs = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)(
         PROMPT,
-        defaults.negative_prompt,
-        width=64,
-        height=64,
-        num_frames=17,
-        num_inference_steps=STEPS,
-        guidance_scale=defaults.guidance_high,
-        generator=generator(),
+        **asked_of_diffusers(nano),
     ).frames[0]
     compare(nano(PROMPT, profile="diffusers", num_inference_steps=STEPS, seed=3).frames, theirs)
 
@@ -52,16 +59,9 @@ def test_text_to_video(nano: wan_model.WanPipeline) -> None:
 def test_image_to_video(nano: wan_model.WanPipeline) -> None:
     attributes = Attributes(colour="yellow", shape="square", motion="right", background="navy")
     image = Image.fromarray(render([sample_scene(np.random.default_rng(1), attributes)], num_frames=1)[0, 0])
-    defaults = nano.config.defaults
     theirs = WanImageToVideoPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)(
         image,
         PROMPT,
-        defaults.negative_prompt,
-        width=64,
-        height=64,
-        num_frames=17,
-        num_inference_steps=STEPS,
-        guidance_scale=defaults.guidance_high,
-        generator=generator(),
+        **asked_of_diffusers(nano),
     ).frames[0]
     compare(nano(PROMPT, image=image, profile="diffusers", num_inference_steps=STEPS, seed=3).frames, theirs)
