@@ -20,9 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from farm.catalogue import NANO_CARD
 from farm.layout import record_path
-from farm.models import ModelRef
+from farm.models import NANO_CARD, ModelRef
 from farm.plan import Plan, plan_run
 from farm.provenance import Execution, Worker, build_record
 from farm.settings import Settings

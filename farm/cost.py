@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from farm.calibration import ASSUMED_VAE_SHARE, Calibration, assumed_speed
-from farm.cards import Card
-from farm.dims import ModelDims, VAEDims
+from farm.models import Card, ModelDims, VAEDims
 from farm.settings import Settings
 from farm.spec import ClipSpec
 

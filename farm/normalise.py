@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from farm.cards import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Card
-from farm.models import ModelRef
+from farm.models import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Card, ModelRef
 from farm.request import MAX_ID_CHARS, RowRequest
 from farm.spec import SOLVERS, AssetRef, ClipSpec, RenderOptions
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from farm.cards import Card
 from farm.errors import UsageError
+from farm.models import Card
 from farm.normalise import FIELD_NEEDS
 from farm.request import FIELDS
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from farm.calibration import Measurement, calibrate, write_calibration
-from farm.cards import Card
 from farm.cost import work_of
+from farm.models import Card
 from farm.storage import Storage
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from farm.catalogue import CARDS
 from farm.errors import ModelError
-from farm.models import EMBEDDED, find_model
+from farm.models import CARDS, EMBEDDED, find_model
 from farm.settings import Settings
 from jobs.printing import aligned, say, say_json
 

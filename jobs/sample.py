@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm.catalogue import CARDS
-from farm.models import resolve_model
+from farm.models import CARDS, resolve_model
 from farm.sample_manifest import usable_columns, write_sample_manifest
 from farm.settings import Settings
 from jobs.printing import aligned, say

@@ -16,9 +16,8 @@ from farm.calibration import (
     read_calibration,
     write_calibration,
 )
-from farm.catalogue import CARDS
 from farm.cost import Fleet, Tally, clip_seconds, cost_of, estimate, memory_of, work_of
-from farm.models import ModelRef
+from farm.models import CARDS, ModelRef
 from farm.normalise import normalise
 from farm.request import RowRequest
 from farm.settings import Settings

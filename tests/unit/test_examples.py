@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from farm.catalogue import CARDS, NANO_CARD
 from farm.errors import UsageError
-from farm.models import ModelRef
+from farm.models import CARDS, NANO_CARD, ModelRef
 from farm.plan import Plan, plan_run
 from farm.request import FIELDS
 from farm.sample_manifest import COLUMN_NOTES, usable_columns, write_sample_manifest

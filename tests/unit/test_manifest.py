@@ -19,11 +19,10 @@ import pytest
 from PIL import Image
 from services.endpoint import S3Endpoint
 
-from farm.catalogue import NANO_CARD
 from farm.errors import ManifestError
 from farm.files import Files
 from farm.manifest import RawRow, open_manifest
-from farm.models import ModelRef
+from farm.models import NANO_CARD, ModelRef
 from farm.plan import Plan, plan_run
 from farm.settings import Settings
 from farm.spec import RenderOptions

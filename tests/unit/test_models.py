@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 import wan_model.nano.config
-from farm import fingerprint as fingerprints
-from farm.cards import Card
-from farm.catalogue import CARDS, NANO_CARD
 from farm.errors import ModelError
-from farm.fingerprint import CACHE_NAME, fingerprint
-from farm.model_folder import read_dims
-from farm.models import match_card, resolve_model
+from farm.models import CARDS, NANO_CARD, Card, resolve_model
+from farm.models import fingerprint as fingerprints
+from farm.models.fingerprint import CACHE_NAME, fingerprint
+from farm.models.folder import read_dims
+from farm.models.resolve import match_card
 from farm.settings import Settings
 from wan_model.config import ModelConfig
 from wan_model.nano.config import NANO

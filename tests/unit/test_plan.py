@@ -12,11 +12,10 @@ import pytest
 
 from farm import segments
 from farm.calibration import Calibration, write_calibration
-from farm.catalogue import CARDS, NANO_CARD
 from farm.cost import Fleet
 from farm.errors import ManifestError, ModelError
 from farm.layout import failed_path, record_path
-from farm.models import ModelRef
+from farm.models import CARDS, NANO_CARD, ModelRef
 from farm.plan import Plan, plan_run
 from farm.settings import Settings
 from farm.spec import ClipSpec, RenderOptions

@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 import farm
-from farm.catalogue import CARDS, NANO_CARD
-from farm.models import ModelRef
+from farm.models import CARDS, NANO_CARD, ModelRef
 from farm.normalise import faults_of, normalise, warnings_of
 from farm.request import RowRequest, derive_seed, parse_row
 from farm.spec import AssetRef, ClipSpec, RenderOptions

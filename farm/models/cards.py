@@ -1,6 +1,6 @@
 """A card: what a model can do, up to which limits, with which defaults, and what its makers advise.
 
-The cards themselves stand in `farm.catalogue`.
+The cards themselves stand in `farm.models.catalogue`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from farm.dims import ModelDims
+from farm.models.dims import ModelDims
 from farm.spec import DType
 
 TEXT_TO_VIDEO, IMAGE_TO_VIDEO = "text-to-video", "image-to-video"

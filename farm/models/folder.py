@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from farm.dims import UMT5_XXL, VAE_2_1, VAE_2_2, DiTDims, ModelDims, TextDims, VAEDims
 from farm.errors import ModelError
+from farm.models.dims import UMT5_XXL, VAE_2_1, VAE_2_2, DiTDims, ModelDims, TextDims, VAEDims
 
 DIFFUSERS, OFFICIAL = "diffusers", "official"
 NO_MODEL = "it has neither model_index.json (diffusers) nor config.json (official layout)"

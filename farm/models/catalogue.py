@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from farm.cards import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Advice, Card, Defaults, Limits, NamedSize
-from farm.dims import NANO, UMT5_XXL, VAE_2_1, VAE_2_2, DiTDims, ModelDims
+from farm.models.cards import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Advice, Card, Defaults, Limits, NamedSize
+from farm.models.dims import NANO, UMT5_XXL, VAE_2_1, VAE_2_2, DiTDims, ModelDims
 
 OFFICIAL_NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from farm.cards import Card
-from farm.catalogue import CARDS, generic_card
-from farm.dims import ModelDims
 from farm.errors import ModelError
-from farm.fingerprint import fingerprint
-from farm.model_folder import NO_MODEL, layout_of, read_dims
+from farm.models.cards import Card
+from farm.models.catalogue import CARDS, generic_card
+from farm.models.dims import ModelDims
+from farm.models.fingerprint import fingerprint
+from farm.models.folder import NO_MODEL, layout_of, read_dims
 from farm.settings import Settings
 
 EMBEDDED = "nano"
