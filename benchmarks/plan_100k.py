@@ -89,7 +89,7 @@ def write_manifest(path: Path, *, num_rows: int) -> None:
         {
             "id": [None if row % 50 == 7 else f"clip-{row:06d}" for row in rows],
             "prompt": [f"{PROMPT[row % 70 :]}, {PROMPT}, take {row // 3}" for row in rows],
-            "width": [(64, 96, 128, 100)[3 if row % 100 == 99 else row % 3] for row in rows],
+            "width": [(64, 80, 96, 100)[3 if row % 100 == 99 else row % 3] for row in rows],
             "num_inference_steps": [(20, 30)[row % 2] for row in rows],
             "guidance_scale": [3.0 + row % 5 for row in rows],
             "tags": pa.array([[("batch", str(row % 10))] for row in rows], pa.map_(pa.string(), pa.string())),

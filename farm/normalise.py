@@ -104,10 +104,11 @@ def _size(request: RowRequest, card: Card) -> Iterator[str]:
     height = _either(request.height, card.defaults.height)
     wide, high = card.render_size(width, height)
     step, odd = card.size_multiple, False
+    longest = max(card.limits.max_size) // step * step
     for name, side in (("width", wide), ("height", high)):
         if side <= 0 or side % step:
             odd = True
-            yield f"{name}: {side} is not a positive multiple of {step} (nearest: {_nearest(side, step)})"
+            yield f"{name}: {side} is not a positive multiple of {step} (nearest: {_nearest(side, step, most=longest)})"
     if not odd and not card.limits.holds_size(wide, high):
         most = "{}x{}".format(*card.limits.max_size)
         near = _fitted(wide, high, card)

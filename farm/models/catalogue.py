@@ -81,7 +81,7 @@ NANO_CARD = Card(
         shift=3.0,
         negative_prompt="",
     ),
-    limits=Limits(max_size=(128, 128), max_seconds=4.0),
+    limits=Limits(max_size=(96, 64), max_seconds=3.0),  # beyond, clips no longer show what was asked: docs/nano.md
     advice=Advice(min_guidance=1.5, max_guidance=8.0, min_steps=8, stable_seconds=2.0),
     dtype="float32",
 )

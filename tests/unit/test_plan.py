@@ -164,12 +164,12 @@ def test_segments_are_bounded_and_ordered_by_shape_and_urgency(
     tmp_path: Path, settings: Settings, out: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "MAX_CLIPS", 4)
-    rows = [{"prompt": "x", "width": (64, 96, 128)[n % 3], "priority": 5 if n in (4, 9) else None} for n in range(10)]
+    rows = [{"prompt": "x", "width": (64, 80, 96)[n % 3], "priority": 5 if n in (4, 9) else None} for n in range(10)]
     found = plan(write(tmp_path / "m.jsonl", rows), settings, out)
     assert [len(table(out, path)) for path in found.segments] == [4, 4, 2]
     shown = [(json.loads(clip["spec"])["width"], clip["row"]) for clip in clips(out, found)]
     assert shown == [
-        (64, 9), (64, 0), (64, 3), (64, 6), (96, 4), (96, 1), (96, 7), (128, 2), (128, 5), (128, 8),
+        (64, 9), (64, 0), (64, 3), (64, 6), (80, 4), (80, 1), (80, 7), (96, 2), (96, 5), (96, 8),
     ]  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def write_plan(out: Storage, rows: list[dict[str, Any]], rejected: list[dict[str
 def make_run(out: Storage, folder: Path, *, num_clips: int = 3, num_frames: int = 17) -> None:
     """Rows: committed ones, a repeated one, a failed one, a pending one, a rejected one."""
     specs = [make_spec(f"a ball, number {seed}", seed, num_frames=num_frames) for seed in range(num_clips)]
-    specs[0] = make_spec(HOSTILE, 0, width=112, num_frames=num_frames)
+    specs[0] = make_spec(HOSTILE, 0, width=96, num_frames=num_frames)
     for spec in specs:
         commit_clip(out, spec, folder)
     failed, pending = make_spec("a cube that fails", 900), make_spec("a cone that waits", 901)
@@ -405,7 +405,7 @@ def test_page_plays_in_a_browser(place: str, local_run: LocalStorage, tmp_path: 
         "focused": True,
         "searched": 1,
         "time": verdict["time"],
-        "width": 112,
-        "strip": 8 * 112,
+        "width": 96,
+        "strip": 8 * 96,
     }
     assert verdict["time"] > 0

@@ -136,16 +136,19 @@ def test_repeated_rows_are_variations_and_reruns_are_not() -> None:
         ({"prompt": 5}, "prompt: expected text, not 5"),
         ({"prompt": "ä" * 50_000}, "prompt: 100000 bytes, at most 8192"),
         ({"negative_prompt": "x" * 8193}, "negative_prompt: 8193 bytes, at most 8192"),
-        ({"width": 500}, "width: 500 is not a positive multiple of 16 (nearest: 496 or 512)"),
+        ({"width": 50}, "width: 50 is not a positive multiple of 16 (nearest: 48 or 64)"),
+        ({"width": 500}, "width: 500 is not a positive multiple of 16 (nearest: 96)"),
         ({"height": 0}, "height: 0 is not a positive multiple of 16 (nearest: 16)"),
         ({"height": -16}, "height: -16 is not a positive multiple of 16 (nearest: 16)"),
         ({"width": 512, "height": 256},
-         "width, height: 512x256 is more than nano makes, 128x128 (nearest: 128x64)"),
+         "width, height: 512x256 is more than nano makes, 96x64 (nearest: 96x48)"),
+        ({"width": 80, "height": 80},
+         "width, height: 80x80 is more than nano makes, 96x64 (nearest: 64x64)"),
         ({"num_frames": 18}, "num_frames: 18 is not 4n+1 (nearest: 17 or 21)"),
         ({"num_frames": 0}, "num_frames: 0 is not 4n+1 (nearest: 1)"),
-        ({"num_frames": 32}, "num_frames: 32 is not 4n+1 (nearest: 29 or 33)"),
-        ({"num_frames": 35}, "num_frames: 35 is not 4n+1 (nearest: 33)"),
-        ({"num_frames": 37}, "num_frames: 37 is more than nano makes, 33 (4 s at 8 fps)"),
+        ({"num_frames": 24}, "num_frames: 24 is not 4n+1 (nearest: 21 or 25)"),
+        ({"num_frames": 27}, "num_frames: 27 is not 4n+1 (nearest: 25)"),
+        ({"num_frames": 29}, "num_frames: 29 is more than nano makes, 25 (3 s at 8 fps)"),
         ({"num_frames": 17.5}, "num_frames: 17.5 is not a whole number"),
         ({"num_frames": math.nan}, "num_frames: nan is not a whole number"),
         ({"num_frames": math.inf}, "num_frames: inf is not a whole number"),
@@ -188,6 +191,10 @@ def test_all_faults_of_a_row_are_named() -> None:
     assert sorted(fault.split(":")[0] for fault in found) == [
         "colour", "guidance_scale", "num_frames", "prompt", "seed", "width",
     ]  # fmt: skip
+
+
+def test_what_is_at_the_limit_is_made_lying_and_standing() -> None:
+    assert faults(width=96, height=64, num_frames=25) == faults(width=64, height=96, num_frames=25) == []
 
 
 def test_a_named_size_is_rendered_larger_and_cropped() -> None:
