@@ -8,9 +8,17 @@ FarmError
 │   └── RunHeldError        another driver holds the run
 ├── ClipError               one clip cannot be made; the others go on            exit 1
 │   ├── InputError          its input is bad: dead letter, never retried
-│   ├── RenderError         NaN or out of memory: once more with a tamer plan, then dead letter
+│   ├── RenderError         its render failed: once more with a tamer plan, then dead letter
+│   │   ├── NotFiniteError      NaN or infinity in latents or frames
+│   │   └── MemoryExhaustedError  device or host memory ran out
 │   └── AttemptsError       it failed too often: dead letter
 ├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
+│   ├── GangError           the gang broke at a clip: rebuilt, and the clip goes on where its state was kept
+│   │   ├── RankLostError       a rank's process died
+│   │   └── HangError           no heartbeat within the gang's deadline
+│   ├── GangStartError      the gang did not come up: says nothing about a clip
+│   └── TakenOverError      another worker has begun this clip since: this one stops
+├── ClipYielded             a clip was put down at a checkpoint because its worker was told to stop
 ├── StorageError            a storage operation failed (action, path, advice)
 │   ├── NotFoundError       nothing stands under that path
 │   ├── AlreadyExistsError  a create-only put came second
@@ -64,12 +72,44 @@ class RenderError(ClipError):
     """The render produced NaN or ran out of memory: a tamer plan may help, once."""
 
 
+class NotFiniteError(RenderError):
+    """NaN or infinity turned up in the latents or the frames."""
+
+
+class MemoryExhaustedError(RenderError):
+    """The device or the host had no memory left for this clip."""
+
+
 class AttemptsError(ClipError):
     """The clip used up its attempts."""
 
 
 class TransientError(FarmError):
     """What was asked may succeed when tried again; it says nothing about the clip."""
+
+
+class GangError(TransientError):
+    """The gang broke while it was at a clip; counts against the clip unless it had got further than before."""
+
+
+class RankLostError(GangError):
+    """A rank's process ended; the message says which and how."""
+
+
+class HangError(GangError):
+    """No rank made itself heard for longer than this gang's own deadline; the message holds the ranks' stacks."""
+
+
+class GangStartError(TransientError):
+    """The gang's ranks did not come up: no clip's fault."""
+
+
+class TakenOverError(TransientError):
+    """Another worker has begun this clip since; what this one makes of it no longer counts."""
+
+
+class ClipYielded(FarmError):  # noqa: N818 - it is an event, not a mistake
+    """The clip was put down at a kept state because its worker is to stop; whoever takes it up goes on from there."""
 
 
 class StorageError(FarmError):

@@ -21,6 +21,7 @@ from farm.provenance import Record
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
+from farm.workers.engine import Order
 from farm.workers.making import Clock, fetch_input, make_clip
 from jobs.here import Bench
 from jobs.opening import existing_output
@@ -103,7 +104,9 @@ def _rerender(out: Storage, record: Record, settings: Settings) -> Rerendered:
         image = fetch_input(spec.image, Files(settings), max_bytes=settings.max_input_bytes)
     with tempfile.TemporaryDirectory(prefix="wanfarm-verify-") as folder:
         path = Path(folder) / "again.mp4"
-        made = make_clip(bench.job(spec, run_id=""), bench.engine, image=image, path=path, clock=Clock())
+        job = bench.job(spec, run_id="")
+        order = Order(spec=spec, text=job.text, image=image)
+        made = make_clip(job, bench.engine, order, path=path, clock=Clock())
         is_same_execution = bench.engine.execution(spec) == record.execution
         if made.video.sha256 == record.video.sha256:
             return _compared(record, is_same_execution=is_same_execution, psnr_db=None)

@@ -1,4 +1,4 @@
-"""The seam between the farm and what computes: text in, states out; a spec in, frames out.
+"""The seam between the farm and what computes: text in, states out; an order in, frames out.
 
 A backend is named by "module:Class". `farm.workers.wan:WanBackend` runs the model in this process;
 `farm.workers.fake:FakeBackend` is its double, which needs no weights and no torch.
@@ -8,27 +8,30 @@ Legend: F frames H height W width; frames are (F, H, W, 3) uint8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from farm.errors import UsageError
+from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.provenance import Execution
 from farm.spec import ClipSpec, DType
 
 Frames = npt.NDArray[np.uint8]
-StepCallback = Callable[[int, int], None]
+
+Experts = Literal["all", "high", "low"]
+"""Which experts of a two-expert model an engine holds: with "high" it renders up to the boundary, with "low" from it."""
 
 WAN_BACKEND = "farm.workers.wan:WanBackend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
-    """Which weights a worker loads, and onto what. `threads` are CPU threads of its process."""
+    """Which weights a gang loads, and onto what. `threads` are CPU threads of each rank."""
 
     name: str
     path: str
@@ -36,6 +39,8 @@ class ModelPlan:
     dtype: DType
     device: str
     threads: int
+    parallel: ParallelPlan = ONE_RANK
+    experts: Experts = "all"
 
     @property
     def embedding_key(self) -> str:
@@ -58,18 +63,89 @@ class TextEngine(Protocol):
         """One safetensors file per prompt; equal prompts give equal bytes, whatever else is encoded beside them."""
 
 
-class RenderEngine(Protocol):
-    """Turns one spec into frames; knows nothing of files, ledgers or Ray."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPolicy:
+    """When the state of a clip in work is kept: so many steps or seconds after the last time, and before decoding."""
 
-    def execution(self, spec: ClipSpec) -> Execution:
+    every_steps: int | None = None
+    every_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerState:
+    """A clip between two steps, as a safetensors file; `step` steps are done. See `farm.sampler_state`."""
+
+    step: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One clip to render.
+
+    Args:
+        image: content of `spec.image`.
+        state: where to go on; None begins with noise.
+        is_tame: the careful way after a clip failed: decoded in tiles, and by one rank alone.
+    """
+
+    spec: ClipSpec
+    text: ClipText
+    image: bytes | None = None
+    state: SamplerState | None = None
+    is_tame: bool = False
+    policy: CheckpointPolicy = CheckpointPolicy()
+
+
+class Watch(Protocol):
+    """Who hears of a render's steps, and may end it between two of them."""
+
+    def stepped(self, done: int, total: int) -> None:
+        """After every denoising step."""
+
+    def keep(self, state: SamplerState) -> None:
+        """A state that is due. What this raises ends the render."""
+
+    def should_yield(self) -> bool:
+        """Asked after every step: whether to keep the state and put the clip down."""
+
+
+class Unwatched:
+    """Nobody listens and nobody interferes."""
+
+    def stepped(self, done: int, total: int) -> None:
+        pass
+
+    def keep(self, state: SamplerState) -> None:
+        pass
+
+    def should_yield(self) -> bool:
+        return False
+
+
+class RenderEngine(Protocol):
+    """Turns orders into frames; knows nothing of files, ledgers or Ray. A gang is one, and so is each of its ranks."""
+
+    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
         """How this engine carries out that spec."""
 
-    def render(self, spec: ClipSpec, text: ClipText, *, image: bytes | None, on_step: StepCallback) -> Iterator[Frames]:
+    def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
         """Frames of `render_width` x `render_height`, chunk by chunk as they are decoded.
 
-        Calls `on_step(done, total)` after every denoising step. `image` is the content of `spec.image`.
-        Raises InputError for what the model cannot make, RenderError for NaN and exhausted memory.
+        An engine of the high-noise expert alone keeps the state at the boundary and yields no frames.
+
+        Raises:
+            InputError: what the model cannot make.
+            RenderError: NaN, or memory that ran out.
+            GangError: a rank died or hangs; `rebuild` before the next order.
+            ClipYielded: the watch wished it; the state was kept.
         """
+
+    def rebuild(self) -> None:
+        """Make the engine fit for work after a GangError. GangStartError where that fails."""
+
+    def close(self) -> None:
+        """Let go of processes and devices."""
 
 
 class Backend(Protocol):

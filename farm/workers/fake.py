@@ -19,10 +19,10 @@ from importlib.metadata import version
 
 import numpy as np
 
-from farm.errors import InputError, RenderError
+from farm.errors import InputError, NotFiniteError
 from farm.provenance import Execution
 from farm.spec import ClipSpec
-from farm.workers.engine import ClipText, Frames, ModelPlan, StepCallback
+from farm.workers.engine import Frames, ModelPlan, Order, Watch
 
 CHUNK_FRAMES = 4
 
@@ -56,7 +56,7 @@ class FakeRenderEngine:
     def __init__(self, plan: ModelPlan) -> None:
         self._plan = plan
 
-    def execution(self, spec: ClipSpec) -> Execution:
+    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
         return Execution(
             device="fake",
             threads=self._plan.threads,
@@ -65,17 +65,25 @@ class FakeRenderEngine:
             encoder={},
         )
 
-    def render(self, spec: ClipSpec, text: ClipText, *, image: bytes | None, on_step: StepCallback) -> Iterator[Frames]:
-        digest = hashlib.sha256(spec.canonical_json().encode() + text.positive + (image or b"")).digest()
+    def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
+        spec = order.spec
+        asked = spec.canonical_json().encode() + order.text.positive + (order.image or b"")
+        digest = hashlib.sha256(asked).digest()
         delay_s = _delay(spec.prompt) / spec.num_inference_steps
         for step in range(1, spec.num_inference_steps + 1):
             if step == (spec.num_inference_steps + 1) // 2:
                 _misbehave(spec.prompt)
             time.sleep(delay_s)
-            on_step(step, spec.num_inference_steps)
+            watch.stepped(step, spec.num_inference_steps)
         for first in range(0, spec.num_frames, CHUNK_FRAMES):
             numbers = range(first, min(first + CHUNK_FRAMES, spec.num_frames))
             yield np.stack([_frame(spec, digest, number) for number in numbers])
+
+    def rebuild(self) -> None:
+        """Nothing breaks."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _delay(prompt: str) -> float:
@@ -87,7 +95,7 @@ def _misbehave(prompt: str) -> None:
     if "fake:input" in prompt:
         raise InputError("the prompt asked for a bad input")
     if "fake:nan" in prompt:
-        raise RenderError("NaN in the latents")
+        raise NotFiniteError("NaN in the latents")
     if "fake:bug" in prompt:
         raise ZeroDivisionError("the prompt asked for a bug")
     if "fake:die" in prompt:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from farm.files import Files
 from farm.media import EncodedVideo, Thumbnailer, VideoWriter
 from farm.provenance import video_metadata
 from farm.spec import AssetRef, ClipSpec
-from farm.workers.engine import ClipText, Frames, RenderEngine
+from farm.workers.engine import ClipText, Frames, Order, RenderEngine, SamplerState, Unwatched, Watch
 
 INPUT_TRIES = 3
 
@@ -66,20 +66,14 @@ class MadeClip:
 
 
 def make_clip(
-    job: ClipJob,
-    engine: RenderEngine,
-    *,
-    image: bytes | None,
-    path: Path,
-    clock: Clock,
-    on_step: Callable[[], None] = lambda: None,
+    job: ClipJob, engine: RenderEngine, order: Order, *, path: Path, clock: Clock, watch: Watch | None = None
 ) -> MadeClip:
     """Render and encode a clip into `path`, which is removed again if that fails. Raises what the engine raises."""
     spec, pictures = job.spec, Thumbnailer(job.spec.num_frames)
     metadata = video_metadata(spec, model_name=job.model_name)
     size = {"width": spec.width, "height": spec.height}
     with VideoWriter(path, **size, fps=spec.fps, codec=spec.codec, metadata=metadata) as writer:
-        for frames in _frames(job, engine, image=image, clock=clock, on_step=on_step):
+        for frames in _frames(engine, order, watch or Unwatched(), clock=clock):
             with clock.stage("encode"):
                 cut = _cut_out(frames, spec)
                 pictures.look(cut)
@@ -106,18 +100,29 @@ def fetch_input(asset: AssetRef, files: Files, *, max_bytes: int) -> bytes:
     return data
 
 
-def _frames(
-    job: ClipJob, engine: RenderEngine, *, image: bytes | None, clock: Clock, on_step: Callable[[], None]
-) -> Iterator[Frames]:
-    """The engine's chunks. What passes until its last step is denoising, the rest of its time decoding."""
-    begun_s = time.monotonic()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TimingWatch:
+    """Notes when the last step is done, and passes everything on."""
 
-    def stepped(done: int, total: int) -> None:
-        on_step()
+    watch: Watch
+    clock: Clock
+    begun_s: float
+
+    def stepped(self, done: int, total: int) -> None:
+        self.watch.stepped(done, total)
         if done == total:
-            clock.timings["denoise"] = time.monotonic() - begun_s
+            self.clock.timings["denoise"] = time.monotonic() - self.begun_s
 
-    chunks = iter(engine.render(job.spec, job.text, image=image, on_step=stepped))
+    def keep(self, state: SamplerState) -> None:
+        self.watch.keep(state)
+
+    def should_yield(self) -> bool:
+        return self.watch.should_yield()
+
+
+def _frames(engine: RenderEngine, order: Order, watch: Watch, *, clock: Clock) -> Iterator[Frames]:
+    """The engine's chunks. What passes until its last step is denoising, the rest of its time decoding."""
+    chunks = iter(engine.render(order, _TimingWatch(watch=watch, clock=clock, begun_s=time.monotonic())))
     waited_s = 0.0
     while True:
         asked_s = time.monotonic()

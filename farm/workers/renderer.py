@@ -19,7 +19,7 @@ from farm.metrics import Meter
 from farm.provenance import Execution, Record, Worker, build_record
 from farm.settings import Settings
 from farm.storage.base import Storage
-from farm.workers.engine import RenderEngine
+from farm.workers.engine import Order, RenderEngine, Unwatched
 from farm.workers.making import ClipJob, Clock, fetch_input, make_clip
 from farm.workers.workbench import Workbench
 
@@ -112,7 +112,8 @@ class Renderer:
             image = None if asset is None else fetch_input(asset, self._files, max_bytes=most)
         path = self._bench.folder / f"{job.spec.clip_id}.mp4"
         try:
-            made = make_clip(job, engine, image=image, path=path, clock=clock, on_step=lambda: self._count_step(job))
+            order = Order(spec=job.spec, text=job.text, image=image)
+            made = make_clip(job, engine, order, path=path, clock=clock, watch=_StepCounter(self._meter, job))
             record = self._record(job, made.video, execution=engine.execution(job.spec), clock=clock)
             artifacts = ledger.Artifacts(video=path, thumbnail=made.poster, strip=made.strip)
             with clock.stage("publish"):
@@ -179,9 +180,6 @@ class Renderer:
     def _name(self) -> str:
         return f"{self._worker.host}:{self._worker.pid}"
 
-    def _count_step(self, job: ClipJob) -> None:
-        self._meter.record(metrics.DENOISE_STEPS, model=job.model_name)
-
     def _measure(self, record: Record, clock: Clock, *, has_won: bool) -> None:
         meter, device = self._meter, record.execution.device
         for stage, seconds in clock.timings.items():
@@ -195,6 +193,15 @@ class Renderer:
         meter.record(metrics.CLIP_RENDER_SECONDS, clock.elapsed_s, model=model)
         meter.record(metrics.FRAMES, video.num_frames, model=model)
         meter.record(metrics.VIDEO_SECONDS, video.num_frames / video.fps, model=model)
+
+
+class _StepCounter(Unwatched):
+    def __init__(self, meter: Meter, job: ClipJob) -> None:
+        self._meter = meter
+        self._model = job.model_name
+
+    def stepped(self, done: int, total: int) -> None:
+        self._meter.record(metrics.DENOISE_STEPS, model=self._model)
 
 
 def letter_row(job: ClipJob) -> dict[str, object]:

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 import wan_model
-from farm.errors import InputError, ModelError, RenderError
+from farm.errors import InputError, MemoryExhaustedError, ModelError, NotFiniteError
 from farm.media import encoder_settings, read_image
 from farm.provenance import Execution
 from farm.spec import ClipSpec
-from farm.workers.engine import ClipText, Frames, ModelPlan, StepCallback
+from farm.workers.engine import Frames, ModelPlan, Order, Watch
 from wan_model.conditioning import first_frame_from_image
 from wan_model.errors import CheckpointError, NonFiniteError, RequestError
 from wan_model.params import SamplingParams
@@ -77,7 +77,7 @@ class WanRenderEngine:
         self._pipeline = pipeline
         self._plan = plan
 
-    def execution(self, spec: ClipSpec) -> Execution:
+    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
         return Execution(
             device=device_kind(self._plan.device),
             threads=torch.get_num_threads(),
@@ -86,22 +86,29 @@ class WanRenderEngine:
             encoder=dict(encoder_settings(spec.codec)),
         )
 
-    def render(self, spec: ClipSpec, text: ClipText, *, image: bytes | None, on_step: StepCallback) -> Iterator[Frames]:
+    def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
+        spec, text = order.spec, order.text
         try:
             latents = self._pipeline.denoise(
                 _states(text.positive),
                 None if text.negative is None else _states(text.negative),
                 _params(spec),
-                first_frame=None if image is None else _first_frame(image, spec),
-                on_step=on_step,
+                first_frame=None if order.image is None else _first_frame(order.image, spec),
+                on_step=watch.stepped,
             )
             yield from self._pipeline.decode(latents)
         except RequestError as error:
             raise InputError(f"the model cannot make this clip: {error}") from error
         except NonFiniteError as error:
-            raise RenderError(str(error)) from error
+            raise NotFiniteError(str(error)) from error
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise RenderError(f"out of memory: {error}") from error
+            raise MemoryExhaustedError(f"out of memory: {error}") from error
+
+    def rebuild(self) -> None:
+        """Nothing can break that an exception leaves behind."""
+
+    def close(self) -> None:
+        """Weights go with the process."""
 
 
 def device_kind(device: str) -> str:

@@ -23,7 +23,7 @@ from farm.settings import Settings
 from farm.spec import AssetRef, ClipSpec
 from farm.storage import LocalStorage, MemoryStorage, Storage
 from farm.workers.encoder import PromptEncoder
-from farm.workers.engine import ClipText, ModelPlan
+from farm.workers.engine import ClipText, ModelPlan, Order, Unwatched
 from farm.workers.fake import FakeBackend, FakeTextEngine
 from farm.workers.making import ClipJob
 from farm.workers.renderer import MAX_ATTEMPTS, Renderer
@@ -98,7 +98,7 @@ def test_a_named_size_is_cut_out_of_the_middle(out: Storage, tmp_path: Path) -> 
     assert record is not None
     frames = np.stack(list(read_frames(out.read(record.video.path))))
     engine = FakeBackend().open_render(PLAN)
-    made = np.concatenate(list(engine.render(cut, job_of(cut).text, image=None, on_step=lambda *_: None)))
+    made = np.concatenate(list(engine.render(Order(spec=cut, text=job_of(cut).text), Unwatched())))
     assert made.shape == (5, 32, 32, 3)
     assert np.array_equal(frames, made[:, 4:28])
 
@@ -109,7 +109,7 @@ def test_a_stopping_driver_begins_no_clip(out: Storage, tmp_path: Path) -> None:
     assert ledger.committed_ids(out) == set()
 
 
-@pytest.mark.parametrize(("prompt", "error_class"), [("fake:input", "InputError"), ("fake:nan", "RenderError")])
+@pytest.mark.parametrize(("prompt", "error_class"), [("fake:input", "InputError"), ("fake:nan", "NotFiniteError")])
 def test_a_fault_of_the_clip_is_a_dead_letter(out: Storage, tmp_path: Path, prompt: str, error_class: str) -> None:
     job = job_of(spec_of(prompt))
     outcome = renderer_of(out, tmp_path).render(job)

@@ -12,7 +12,7 @@ from tiny_wan import save_folder, tiny_dit, tiny_vae_2_1
 
 from farm.errors import InputError, ModelError, RenderError
 from farm.spec import ClipSpec
-from farm.workers.engine import ClipText, ModelPlan, open_backend
+from farm.workers.engine import ClipText, ModelPlan, Order, Unwatched, open_backend
 from farm.workers.wan import WanBackend, WanRenderEngine, device_kind
 from wan_model.errors import NonFiniteError, RequestError
 
@@ -52,7 +52,12 @@ def test_a_clip_in_steps_and_chunks(folder: Path) -> None:
     text, engine = backend.open_text(plan_of(folder)), backend.open_render(plan_of(folder))
     spec = spec_of()
     states = ClipText(positive=text.encode([spec.prompt])[0], negative=text.encode([""])[0])
-    chunks = list(engine.render(spec, states, image=None, on_step=lambda *step: steps.append(step)))
+
+    class Listener(Unwatched):
+        def stepped(self, done: int, total: int) -> None:
+            steps.append((done, total))
+
+    chunks = list(engine.render(Order(spec=spec, text=states), Listener()))
     assert steps == [(1, 2), (2, 2)]
     assert sum(len(chunk) for chunk in chunks) == 5
     assert {chunk.shape[1:] for chunk in chunks} == {(16, 32, 3)}
@@ -81,7 +86,7 @@ def test_errors_are_the_farms_own(folder: Path, raised: Exception, expected: typ
 
     engine = WanRenderEngine(Failing(), plan_of(folder))  # type: ignore[arg-type]
     with pytest.raises(expected):
-        list(engine.render(spec_of(), states, image=None, on_step=lambda *_: None))
+        list(engine.render(Order(spec=spec_of(), text=states), Unwatched()))
 
 
 def test_weights_that_do_not_load_are_no_clips_fault(tmp_path: Path) -> None:
@@ -98,4 +103,4 @@ def test_nan_in_the_decoder_is_no_picture(folder: Path) -> None:
         next(vae.decoder.parameters()).fill_(float("nan"))
     states = ClipText(positive=text.encode(["two cats"])[0], negative=text.encode([""])[0])
     with pytest.raises(RenderError, match="decoded frames"):
-        list(engine.render(spec_of(), states, image=None, on_step=lambda *_: None))
+        list(engine.render(Order(spec=spec_of(), text=states), Unwatched()))

@@ -1,0 +1,36 @@
+"""How the ranks of one gang share a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelPlan:
+    """Two axes of ranks, spread over hosts in equal parts.
+
+    Args:
+        ulysses_degree: ranks that share the tokens of a pass (DeepSpeed-Ulysses); divides the model's heads.
+        cfg_degree: 2 where the two passes of guidance run side by side, else 1.
+        num_hosts: machines that the gang spans.
+    """
+
+    ulysses_degree: int = 1
+    cfg_degree: int = 1
+    num_hosts: int = 1
+
+    @property
+    def degree(self) -> int:
+        """Ranks of the gang."""
+        return self.ulysses_degree * self.cfg_degree
+
+    @property
+    def ranks_per_host(self) -> int:
+        return self.degree // self.num_hosts
+
+    def __str__(self) -> str:
+        """As records name it: "ulysses=4 cfg=2"."""
+        return f"ulysses={self.ulysses_degree} cfg={self.cfg_degree}"
+
+
+ONE_RANK = ParallelPlan()
