@@ -1,6 +1,13 @@
-"""The embedded nano is a diffusers folder: diffusers' own pipelines render the same frames from it."""
+"""The embedded nano is a diffusers folder: diffusers' own pipelines render the same clip from it, in fp32.
+
+A trained model amplifies rounding where a random one damps it, so here the bounds are tried that matter. Over 32 clips
+(8 seeds, guidance 3 and 7) the latents differed by 3e-7 to 4e-6 of their range, the frames by 2e-6 to 2e-5 of theirs;
+that diffusers takes the timestep's sinusoid in fp32 and Wan in fp64 is up to 3e-6 of it.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +16,15 @@ from diffusers import WanImageToVideoPipeline, WanPipeline
 from PIL import Image
 
 import wan_model
+from wan_model.conditioning import first_frame_from_image
 from wan_model.nano.world import Attributes, render, sample_scene
 from wan_model.pipeline import EMBEDDED
 
 FOLDER = EMBEDDED["nano"]
 PROMPT = "A video of a yellow square moving to the right, on a navy background"
-STEPS = 20
+SIZE = {"width": 64, "height": 64}
+STEPS, SEED = 20, 3
+LATENT_BOUND, FRAME_BOUND = 2e-5, 1e-4  # of the range
 
 
 @pytest.fixture(scope="module")
@@ -22,46 +32,57 @@ def nano() -> wan_model.WanPipeline:
     return wan_model.load("nano")
 
 
-def generator() -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(3)
+@pytest.fixture(scope="module")
+def first_frame() -> Image.Image:
+    attributes = Attributes(colour="yellow", shape="square", motion="right", background="navy")
+    return Image.fromarray(render([sample_scene(np.random.default_rng(1), attributes)], num_frames=1)[0, 0])
 
 
-def compare(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Within the rounding to 256 levels and 1e-3 of the range, which 20 steps of guidance may add up to in fp32."""
-    assert ours.shape == theirs.shape == (17, 64, 64, 3)
-    assert np.abs(ours - theirs * 255).max() <= 0.5 + 255 * 1e-3
-    assert theirs.std() > 0.05, "a flat picture proves nothing"
-
-
-def asked_of_diffusers(nano: wan_model.WanPipeline) -> dict[str, object]:
-    """The model's defaults in the words of diffusers' pipelines."""
+def asked_of_diffusers(nano: wan_model.WanPipeline) -> dict[str, Any]:
+    """The model's defaults in the words of diffusers' pipelines, whose texts are padded to 512 rows."""
     defaults = nano.config.defaults
     return {
+        "prompt": PROMPT,
         "negative_prompt": defaults.negative_prompt,
-        "width": 64,
-        "height": 64,
+        **SIZE,
         "num_frames": 17,
         "num_inference_steps": STEPS,
         "guidance_scale": defaults.guidance_high,
-        "generator": generator(),
     }
 
 
-def test_text_to_video(nano: wan_model.WanPipeline) -> None:
-    """With diffusers' own maximal sequence length, 512 rows of padding and text."""
-    theirs = WanPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)(
-        PROMPT,
-        **asked_of_diffusers(nano),
-    ).frames[0]
-    compare(nano(PROMPT, profile="diffusers", num_inference_steps=STEPS, seed=3).frames, theirs)
+@pytest.mark.parametrize("has_image", [False, True], ids=["text", "image"])
+def test_same_latents_and_frames(nano: wan_model.WanPipeline, first_frame: Image.Image, has_image: bool) -> None:
+    kind = WanImageToVideoPipeline if has_image else WanPipeline
+    theirs = kind.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    theirs.set_progress_bar_config(disable=True)
+    asked = asked_of_diffusers(nano) | ({"image": first_frame} if has_image else {})
+
+    def rendered(output_type: str) -> Any:
+        return theirs(**asked, generator=torch.Generator("cpu").manual_seed(SEED), output_type=output_type).frames
+
+    sampling: dict[str, Any] = {"profile": "diffusers", "num_inference_steps": STEPS, "seed": SEED}
+    positive, negative = nano.text.encode([PROMPT, nano.config.defaults.negative_prompt])
+    latents = nano.denoise(
+        positive,
+        negative,
+        nano.params(**sampling),
+        first_frame=first_frame_from_image(first_frame, **SIZE) if has_image else None,
+    )
+    assert_same_latents(latents, rendered("latent"))
+    clip = nano(PROMPT, image=first_frame if has_image else None, **sampling)
+    assert_same_frames(clip.frames, rendered("np")[0])
 
 
-def test_image_to_video(nano: wan_model.WanPipeline) -> None:
-    attributes = Attributes(colour="yellow", shape="square", motion="right", background="navy")
-    image = Image.fromarray(render([sample_scene(np.random.default_rng(1), attributes)], num_frames=1)[0, 0])
-    theirs = WanImageToVideoPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)(
-        image,
-        PROMPT,
-        **asked_of_diffusers(nano),
-    ).frames[0]
-    compare(nano(PROMPT, image=image, profile="diffusers", num_inference_steps=STEPS, seed=3).frames, theirs)
+def assert_same_latents(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    value_range = float(theirs.max() - theirs.min())
+    difference = float((ours - theirs).abs().max())
+    assert difference <= LATENT_BOUND * value_range, f"{difference / value_range:.1e} of the range"
+
+
+def assert_same_frames(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Theirs are floats in [0, 1]; ours are rounded to 256 levels, as theirs are when they are written."""
+    assert ours.shape == theirs.shape == (17, 64, 64, 3)
+    assert theirs.std() > 0.05, "a flat picture proves nothing"
+    assert np.abs(ours - theirs * 255).max() <= 0.5 + 255 * FRAME_BOUND
