@@ -24,7 +24,7 @@ from farm.spec import ClipSpec, DType
 Frames = npt.NDArray[np.uint8]
 
 Experts = Literal["all", "high", "low"]
-"""Which experts of a two-expert model an engine holds: with "high" it renders up to the boundary, with "low" from it."""
+"""Which experts of a two-expert model an engine holds: "high" renders up to the boundary, "low" from there."""
 
 WAN_BACKEND = "farm.workers.wan:WanBackend"
 

@@ -58,7 +58,7 @@ def test_each_bad_row_is_named_and_the_rest_rendered(farm: Farm) -> None:
     assert {name for name, status in lines if status == "committed"} == {"plain", "from-image"}
     classes = {name: line["error_class"] for (name, status), line in lines.items() if status == "failed"}
     assert classes == {
-        "nan-inside": "RenderError",
+        "nan-inside": "NotFiniteError",
         "bad-inside": "InputError",
         "bug": "ZeroDivisionError",
         "killer": "AttemptsError",
