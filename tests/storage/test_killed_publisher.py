@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from pathlib import Path
 from farm import ledger
 from farm.storage import open_storage
 sys.path.insert(0, sys.argv[1])
-from test_ledger import make_record
+from example_clips import make_record, make_spec
 
 storage, seed, num_kills = open_storage(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 
@@ -37,7 +38,8 @@ def publish_for_ever(start, ready):
         spool = folder / "spool"
         spool.write_bytes(data)
         artifacts = ledger.Artifacts(video=spool, thumbnail=data[:3000], strip=data[:9000])
-        ledger.commit_clip(storage, make_record(number, video=data), artifacts=artifacts)
+        record = make_record(make_spec(seed=number), video=data)
+        ledger.commit_clip(storage, record, artifacts=artifacts)
 
 dice = random.Random(seed)
 for kill in range(num_kills):
@@ -59,8 +61,8 @@ def test_no_torn_file_after_kill_9(durable_storage: Storage, request: pytest.Fix
     if isinstance(durable_storage, S3Storage):
         num_kills = 8
         environment |= endpoint_of(durable_storage, request).environment
-    here = os.path.dirname(__file__)  # noqa: PTH120
-    command = [sys.executable, "-c", SCRIPT, here, durable_storage.uri, str(seed), str(num_kills)]
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", SCRIPT, tests, durable_storage.uri, str(seed), str(num_kills)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     check_files(durable_storage, note=f"seed {seed}")

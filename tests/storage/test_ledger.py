@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from example_clips import make_record, make_spec
 
 from farm import ledger
 from farm.layout import record_path, thumbnail_path, video_path
 from farm.ledger import index
-from farm.provenance import Execution, Record, Worker, build_record, comparable, is_same_execution
-from farm.spec import ClipSpec
+from farm.provenance import Record, Worker, comparable, is_same_execution
 from farm.storage import MemoryStorage, Storage
-
-
-def make_spec(seed: int) -> ClipSpec:
-    return ClipSpec(
-        prompt="a red ball",
-        negative_prompt="",
-        seed=seed,
-        width=64,
-        height=64,
-        render_width=64,
-        render_height=64,
-        num_frames=17,
-        fps=8,
-        num_inference_steps=20,
-        guidance_high=3.0,
-        guidance_low=3.0,
-        shift=3.0,
-        solver="unipc",
-        profile="official",
-        model="0" * 64,
-        dtype="float32",
-        codec="h264",
-    )
-
-
-def make_record(seed: int = 0, *, video: bytes = b"video", host: str = "here", device: str = "cpu") -> Record:
-    return build_record(
-        make_spec(seed),
-        model_name="nano",
-        sha256=hashlib.sha256(video).hexdigest(),
-        size_bytes=len(video),
-        execution=Execution(
-            device=device, threads=1, attention="sdpa", libraries={"torch": "2"}, encoder={"crf": "17"}
-        ),
-        worker=Worker(host=host, pid=1),
-        committed_at="2026-01-01T00:00:00Z",
-        timings={"denoise": 1.5},
-        device_seconds=2.0,
-        attempts=1,
-    )
 
 
 def commit(
@@ -63,7 +22,8 @@ def commit(
     spool = tmp_path / f"spool-{host}"
     spool.write_bytes(video)
     artifacts = ledger.Artifacts(video=spool, thumbnail=b"thumb", strip=b"strip")
-    return ledger.commit_clip(storage, make_record(seed, video=video, host=host), artifacts=artifacts)
+    record = make_record(make_spec(seed=seed), video=video, host=host)
+    return ledger.commit_clip(storage, record, artifacts=artifacts)
 
 
 def test_commit_publishes_video_pictures_and_record(storage: Storage, tmp_path: Path) -> None:
@@ -100,12 +60,12 @@ def test_the_loser_of_a_race_gets_the_winners_record(storage: Storage, tmp_path:
 
 def test_committed_ids_are_those_with_a_record(storage: Storage, tmp_path: Path) -> None:
     ids = {commit(storage, tmp_path, seed=seed).record.clip_id for seed in range(5)}
-    orphan = make_spec(99).clip_id
+    orphan = make_spec(seed=99).clip_id
     storage.create(video_path(orphan, sha256="0" * 64), b"no record yet")
     assert ledger.committed_ids(storage) == ids
     some = set(sorted(ids)[:2])
     assert ledger.committed_ids(storage, among=some | {orphan}) == some
-    many = {make_spec(seed).clip_id for seed in range(100)}
+    many = {make_spec(seed=seed).clip_id for seed in range(100)}
     assert ledger.committed_ids(storage, among=many) == ids & many
     assert ledger.committed_ids(MemoryStorage("empty")) == set()
 
@@ -140,7 +100,7 @@ def test_small_parts_of_the_index_are_merged(tmp_path: Path) -> None:
 
 
 def test_dead_letters(storage: Storage) -> None:
-    spec = make_spec(1)
+    spec = make_spec(seed=1)
     letter = ledger.DeadLetter(
         clip_id=spec.clip_id,
         run_id="r1",
@@ -177,7 +137,7 @@ def test_attempts_are_counted_apart_even_when_noted_at_once(storage: Storage) ->
 def test_garbage_is_what_no_record_names(storage: Storage, tmp_path: Path) -> None:
     record = commit(storage, tmp_path).record
     loser = video_path(record.clip_id, sha256="1" * 64)
-    orphan = make_spec(5).clip_id
+    orphan = make_spec(seed=5).clip_id
     files = {loser, video_path(orphan, sha256="2" * 64), thumbnail_path(orphan)}
     for path in files:
         storage.create(path, b"x")
