@@ -25,11 +25,6 @@ NANO = ModelRef(name="nano", path="/models/nano", card=NANO_CARD, fingerprint="f
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(cache_dir=tmp_path / "cache")
-
-
-@pytest.fixture
 def out(tmp_path: Path) -> MemoryStorage:
     return MemoryStorage(str(tmp_path))  # one name is one storage
 
