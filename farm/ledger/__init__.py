@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farm.ledger.attempts import clear_attempts, count_attempts, note_attempt
+from farm.ledger.attempts import Attempt, clear_attempts, count_attempts, note_attempt, read_attempts
 from farm.ledger.commit import Artifacts, Commit, commit_clip, read_record
 from farm.ledger.failures import (
     DeadLetter,
@@ -17,14 +17,19 @@ from farm.ledger.garbage import Garbage, collect_garbage, find_garbage
 from farm.ledger.index import committed_ids, compact, read_records
 from farm.ledger.lease import RunLease
 from farm.ledger.ledger import Ledger
+from farm.ledger.states import KeptState, Turn, begin_clip
 
 __all__ = [
     "Artifacts",
+    "Attempt",
     "Commit",
     "DeadLetter",
     "Garbage",
+    "KeptState",
     "Ledger",
     "RunLease",
+    "Turn",
+    "begin_clip",
     "clear_attempts",
     "clear_failure",
     "collect_garbage",
@@ -35,6 +40,7 @@ __all__ = [
     "failed_ids",
     "find_garbage",
     "note_attempt",
+    "read_attempts",
     "read_failure",
     "read_failures",
     "read_record",
