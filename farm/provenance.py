@@ -50,6 +50,7 @@ class Execution(BaseModel):
     Args:
         device: kind of device, for CPUs with their instruction set ("cpu-avx512", "nvidia-h100").
         degree: ranks that rendered the clip together.
+        parallel: how they shared it ("ulysses=2 cfg=2"), None for one alone.
         tiling: how the VAE was cut up, None for not at all.
         threads: of the rendering process.
         attention: name of the attention backend.
@@ -61,6 +62,7 @@ class Execution(BaseModel):
 
     device: str
     degree: int = 1
+    parallel: str | None = None
     tiling: str | None = None
     threads: int
     attention: str

@@ -31,7 +31,12 @@ WAN_BACKEND = "farm.workers.wan:WanBackend"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
-    """Which weights a gang loads, and onto what. `threads` are CPU threads of each rank."""
+    """Which weights a gang loads, and onto what.
+
+    Args:
+        threads: CPU threads of each rank.
+        tiles: into how many strips of rows the VAE cuts frames; None decodes them whole.
+    """
 
     name: str
     path: str
@@ -41,6 +46,7 @@ class ModelPlan:
     threads: int
     parallel: ParallelPlan = ONE_RANK
     experts: Experts = "all"
+    tiles: int | None = None
 
     @property
     def embedding_key(self) -> str:
@@ -148,6 +154,26 @@ class RenderEngine(Protocol):
         """Let go of processes and devices."""
 
 
+class RankEngine(RenderEngine, Protocol):
+    """The engine inside a rank. Rank 0 keeps states and yields frames; the others take part and yield none."""
+
+    def environment(self, *, is_tame: bool = False) -> Execution:
+        """How this engine carries out any spec, `encoder` left empty: rank and leader need not share a machine."""
+
+
+class Seat(Protocol):
+    """A rank's place in its gang, for an engine to find the other ranks from. Rank 0 opens the store they meet at."""
+
+    @property
+    def rank(self) -> int: ...
+
+    def announce(self, port: int) -> None:
+        """Called by rank 0: the store listens there."""
+
+    def meeting_point(self) -> tuple[str, int]:
+        """Host and port of rank 0's store; waits for its announcement."""
+
+
 class Backend(Protocol):
     """Makes engines. Constructing one is cheap: weights are loaded by the two methods."""
 
@@ -159,7 +185,8 @@ class Backend(Protocol):
 
     def open_text(self, plan: ModelPlan) -> TextEngine: ...
 
-    def open_render(self, plan: ModelPlan) -> RenderEngine: ...
+    def open_render(self, plan: ModelPlan, seat: Seat | None = None) -> RankEngine:
+        """The engine of the rank at that seat; without one, of a model alone in this process."""
 
 
 def open_backend(name: str) -> Backend:

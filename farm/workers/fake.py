@@ -1,10 +1,16 @@
 """The backend's double: deterministic frames from a hash of the spec, without weights or torch.
 
-For tests of everything around the model. Its prompts steer faults:
+For tests of everything around the model. Its prompts steer faults, half way through the steps:
 
-    fake:input   the input is bad                   fake:nan    NaN turns up half way
-    fake:die     the process is killed              fake:bug    an error that nobody expected
+    fake:input   the input is bad                   fake:nan    NaN turns up
+    fake:oom     memory runs out                    fake:bug    an error that nobody expected
+    fake:die     the rank's process is killed       fake:hang   the rank does nothing any more, for ever
     fake:slow=S  the clip takes S seconds more
+
+and a fault's name may be followed by any of these, in this order:
+
+    -decode      while decoding instead             -rank=N     in rank N; otherwise in rank 0
+    -whole       not where the order is tame        -once=PATH  only where there is no such file, which it makes
 """
 
 from __future__ import annotations
@@ -15,16 +21,24 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import safetensors.numpy
 
-from farm.errors import InputError, NotFiniteError
+from farm.errors import ClipYielded, InputError, MemoryExhaustedError, NotFiniteError
 from farm.provenance import Execution
+from farm.sampler_state import header_for
 from farm.spec import ClipSpec
-from farm.workers.engine import Frames, ModelPlan, Order, Watch
+from farm.workers.engine import Frames, ModelPlan, Order, SamplerState, Seat, Watch
 
 CHUNK_FRAMES = 4
+_FAULT = re.compile(r"fake:(input|nan|oom|bug|die|hang)(-decode)?(?:-rank=(\d+))?(-whole)?(?:-once=(\S+))?")
+
+Stage = Literal["denoise", "decode"]
 
 
 class FakeBackend:
@@ -39,8 +53,8 @@ class FakeBackend:
     def open_text(self, plan: ModelPlan) -> FakeTextEngine:
         return FakeTextEngine()
 
-    def open_render(self, plan: ModelPlan) -> FakeRenderEngine:
-        return FakeRenderEngine(plan)
+    def open_render(self, plan: ModelPlan, seat: Seat | None = None) -> FakeRenderEngine:
+        return FakeRenderEngine(plan, rank=0 if seat is None else seat.rank)
 
 
 class FakeTextEngine:
@@ -51,33 +65,41 @@ class FakeTextEngine:
 
 
 class FakeRenderEngine:
-    """A drifting gradient whose colours are a hash of spec, text and image."""
+    """A drifting gradient whose colours are a hash of spec, text and image. That hash is its sampler state, too.
 
-    def __init__(self, plan: ModelPlan) -> None:
+    Its ranks know nothing of each other: each goes through all steps, and rank 0 has the frames.
+    """
+
+    def __init__(self, plan: ModelPlan, *, rank: int = 0) -> None:
         self._plan = plan
+        self._rank = rank
 
-    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
+    def environment(self, *, is_tame: bool = False) -> Execution:
+        is_shared = self._plan.parallel.degree > 1 and not is_tame
         return Execution(
             device="fake",
+            degree=self._plan.parallel.degree if is_shared else 1,
+            parallel=str(self._plan.parallel) if is_shared else None,
+            tiling="rows/4" if is_tame else None,
             threads=self._plan.threads,
             attention="none",
             libraries={"numpy": version("numpy")},
             encoder={},
         )
 
+    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
+        return self.environment(is_tame=is_tame)
+
     def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
-        spec = order.spec
-        asked = spec.canonical_json().encode() + order.text.positive + (order.image or b"")
-        digest = hashlib.sha256(asked).digest()
-        delay_s = _delay(spec.prompt) / spec.num_inference_steps
-        for step in range(1, spec.num_inference_steps + 1):
-            if step == (spec.num_inference_steps + 1) // 2:
-                _misbehave(spec.prompt)
-            time.sleep(delay_s)
-            watch.stepped(step, spec.num_inference_steps)
+        spec, digest = order.spec, _digest(order)
+        self._denoise(order, watch, digest)
+        fault = _fault_of(order, rank=self._rank, stage="decode")
         for first in range(0, spec.num_frames, CHUNK_FRAMES):
+            if first and fault is not None:
+                fault.happen()
             numbers = range(first, min(first + CHUNK_FRAMES, spec.num_frames))
-            yield np.stack([_frame(spec, digest, number) for number in numbers])
+            if self._rank == 0:
+                yield np.stack([_frame(spec, digest, number) for number in numbers])
 
     def rebuild(self) -> None:
         """Nothing breaks."""
@@ -85,21 +107,78 @@ class FakeRenderEngine:
     def close(self) -> None:
         """Nothing is held."""
 
+    def _denoise(self, order: Order, watch: Watch, digest: bytes) -> None:
+        """Every step, and the states that are due. ClipYielded."""
+        spec, total = order.spec, order.spec.num_inference_steps
+        begun = kept = 0 if order.state is None else order.state.step
+        every_steps, every_s, kept_s = order.policy.every_steps or total, order.policy.every_s, time.monotonic()
+        fault = _fault_of(order, rank=self._rank, stage="denoise")
+        for step in range(begun + 1, total + 1):
+            if step == (total + 1) // 2 and fault is not None:
+                fault.happen()
+            time.sleep(_delay(spec.prompt) / total)
+            watch.stepped(step, total)
+            is_yielding = watch.should_yield()
+            is_due = step - kept >= every_steps or time.monotonic() - kept_s >= every_s
+            if self._rank == 0 and (is_due or is_yielding or step == total):
+                kept, kept_s = step, time.monotonic()
+                watch.keep(self._state(order, digest, step))
+            if is_yielding:
+                raise ClipYielded(f"put down after step {step} of {total}")
+
+    def _state(self, order: Order, digest: bytes, step: int) -> SamplerState:
+        header = header_for(order.spec, self.environment(is_tame=order.is_tame), step=step)
+        tensors = {"digest": np.frombuffer(digest, dtype=np.uint8)}
+        return SamplerState(step=step, data=safetensors.numpy.save(tensors, metadata=header.to_metadata()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    kind: str
+    once: Path | None
+
+    def happen(self) -> None:
+        if self.once is not None:
+            if self.once.exists():
+                return
+            self.once.touch()
+        if self.kind == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while self.kind == "hang":
+            signal.pause()
+        raise {
+            "input": InputError("the prompt asked for a bad input"),
+            "nan": NotFiniteError("NaN in the latents"),
+            "oom": MemoryExhaustedError("the prompt asked for more memory than there is"),
+            "bug": ZeroDivisionError("the prompt asked for a bug"),
+        }[self.kind]
+
+
+def _fault_of(order: Order, *, rank: int, stage: Stage) -> _Fault | None:
+    """What befalls this rank in that stage. Bad input and NaN come upon all ranks alike, unless one is named."""
+    found = _FAULT.search(order.spec.prompt)
+    if found is None:
+        return None
+    kind, decode, named, whole, once = found.groups()
+    is_everyones = named is None and kind in ("input", "nan")
+    if not is_everyones and rank != int(named or 0):
+        return None
+    if bool(decode) != (stage == "decode") or (whole and order.is_tame):
+        return None
+    return _Fault(kind=kind, once=None if once is None else Path(once))
+
+
+def _digest(order: Order) -> bytes:
+    """Of all that was asked; a clip that goes on takes it from its state."""
+    if order.state is not None:
+        return bytes(safetensors.numpy.load(order.state.data)["digest"])
+    asked = order.spec.canonical_json().encode() + order.text.positive + (order.image or b"")
+    return hashlib.sha256(asked).digest()
+
 
 def _delay(prompt: str) -> float:
     found = re.search(r"fake:slow=([0-9.]+)", prompt)
     return float(found[1]) if found else 0.0
-
-
-def _misbehave(prompt: str) -> None:
-    if "fake:input" in prompt:
-        raise InputError("the prompt asked for a bad input")
-    if "fake:nan" in prompt:
-        raise NotFiniteError("NaN in the latents")
-    if "fake:bug" in prompt:
-        raise ZeroDivisionError("the prompt asked for a bug")
-    if "fake:die" in prompt:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _frame(spec: ClipSpec, digest: bytes, number: int) -> Frames:

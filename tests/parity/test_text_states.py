@@ -9,7 +9,8 @@ import torch
 from diffusers import WanPipeline
 
 import wan_model
-from wan_model.text.encoder import TextEncoder, clean_prompt
+from wan_model.text.encoder import TextEncoder
+from wan_model.text.prompt import clean_prompt
 
 PROMPTS = (
     "a red circle",

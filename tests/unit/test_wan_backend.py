@@ -13,7 +13,9 @@ from tiny_wan import save_folder, tiny_dit, tiny_vae_2_1
 from farm.errors import InputError, ModelError, RenderError
 from farm.spec import ClipSpec
 from farm.workers.engine import ClipText, ModelPlan, Order, Unwatched, open_backend
-from farm.workers.wan import WanBackend, WanRenderEngine, device_kind
+from farm.workers.wan import WanBackend
+from farm.workers.wan_load import device_kind
+from farm.workers.wan_render import WanRenderEngine
 from wan_model.errors import NonFiniteError, RequestError
 
 
@@ -81,7 +83,7 @@ def test_errors_are_the_farms_own(folder: Path, raised: Exception, expected: typ
     states = ClipText(positive=text.encode(["two cats"])[0], negative=None)
 
     class Failing:
-        def denoise(self, *_: Any, **__: Any) -> Callable[[], None]:
+        def steps(self, *_: Any, **__: Any) -> Callable[[], None]:
             raise raised
 
     engine = WanRenderEngine(Failing(), plan_of(folder))  # type: ignore[arg-type]

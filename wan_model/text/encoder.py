@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import ftfy
 import torch
 
+from wan_model.text.prompt import clean_prompt
 from wan_model.text.states import TextStates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
-
-
-def clean_prompt(prompt: str) -> str:
-    """Mends mojibake, resolves HTML entities (twice: some are escaped twice) and collapses white space, as Wan does."""
-    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
-    return re.sub(r"\s+", " ", text).strip()
 
 
 class TextEncoder:

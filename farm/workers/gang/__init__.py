@@ -1,0 +1,30 @@
+"""Gangs: ranks that render one clip together, and their leader, which holds no device and never loads torch.
+
+Each rank is a process of its own, at degree 1 too, so that whatever becomes of it the leader lives on and can tell.
+
+    messages    what leader and ranks say to each other       timing   how long a rank may be silent
+    channel     how it travels                                launch   ranks on this host
+    crew        ranks that are up                             hosts    ranks on several hosts, through Ray
+    assignment  one clip in work                              rank     a rank's process
+    gang        the leader's engine
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from farm.workers.gang.gang import Gang
+    from farm.workers.gang.timing import GangTiming
+
+__all__ = ["Gang", "GangTiming"]
+
+_HOMES = {"Gang": "farm.workers.gang.gang", "GangTiming": "farm.workers.gang.timing"}
+
+
+def __getattr__(name: str) -> Any:
+    # A rank imports this package too, and must be up soon.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,130 @@
+"""A rank's work: takes orders off its channel, renders, and tells of every step."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TypeVar
+
+from farm.errors import ClipYielded
+from farm.workers.engine import RankEngine, SamplerState, open_backend
+from farm.workers.gang.faults import told
+from farm.workers.gang.messages import (
+    Chunk,
+    Done,
+    Kept,
+    Leave,
+    Meeting,
+    Message,
+    Ready,
+    Setup,
+    Stepped,
+    Stop,
+    StoreOpened,
+    Work,
+)
+
+_M = TypeVar("_M", bound=Message)
+
+
+def serve(connection: Connection, *, rank: int) -> None:
+    """Until told to leave; the process ends at once where the channel closes."""
+    post = Post(connection)
+    setup = post.expect(Setup)
+    try:
+        seat = RankSeat(rank=rank, host=setup.host, post=post)
+        engine = open_backend(setup.backend).open_render(setup.plan, seat)
+        post.send(Ready(execution=engine.environment(), tame=engine.environment(is_tame=True)))
+    except Exception as error:  # the process boundary
+        post.send(told(error))
+        post.expect(Leave)
+        return
+    while (work := post.next_work()) is not None:
+        post.send(_carried_out(engine, work, post))
+    engine.close()
+
+
+class Post:
+    """The rank's end of the channel. A thread reads it, so that a rank deep in its work hears when to stop or end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._inbox = SimpleQueue[Message]()
+        self.stopped_number = 0
+        threading.Thread(target=self._read, name="post", daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        """Waits while the leader is not ready for more."""
+        self._connection.send(message)
+
+    def expect(self, kind: type[_M]) -> _M:
+        """The next message, which can be of no other kind."""
+        message = self._inbox.get()
+        if not isinstance(message, kind):
+            raise RuntimeError(f"a {type(message).__name__} where a {kind.__name__} was due")
+        return message
+
+    def next_work(self) -> Work | None:
+        """None where the rank is to leave."""
+        message = self._inbox.get()
+        if not isinstance(message, (Work, Leave)):
+            raise RuntimeError(f"a {type(message).__name__} where work was due")
+        return message if isinstance(message, Work) else None
+
+    def _read(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                message: Message = self._connection.recv()
+                if isinstance(message, Stop):
+                    self.stopped_number = message.number
+                else:
+                    self._inbox.put(message)
+        os._exit(1)  # nobody is left to work for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankSeat:
+    """This rank's place among the others, as its engine sees it; see `farm.workers.engine.Seat`."""
+
+    rank: int
+    host: str
+    post: Post
+
+    def announce(self, port: int) -> None:
+        self.post.send(StoreOpened(port=port))
+
+    def meeting_point(self) -> tuple[str, int]:
+        meeting = self.post.expect(Meeting)
+        return meeting.host, meeting.port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Teller:
+    """The watch of a rank's engine: passes everything on to the leader."""
+
+    post: Post
+    number: int
+
+    def stepped(self, done: int, total: int) -> None:
+        self.post.send(Stepped(done=done, total=total))
+
+    def keep(self, state: SamplerState) -> None:
+        self.post.send(Kept(state=state))
+
+    def should_yield(self) -> bool:
+        return self.post.stopped_number == self.number
+
+
+def _carried_out(engine: RankEngine, work: Work, post: Post) -> Message:
+    try:
+        for frames in engine.render(work.order, _Teller(post=post, number=work.number)):
+            post.send(Chunk(frames=frames))
+    except ClipYielded:
+        return Done(is_yielded=True)
+    except Exception as error:  # the process boundary
+        return told(error)
+    return Done(is_yielded=False)

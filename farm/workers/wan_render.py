@@ -1,0 +1,206 @@
+"""The rank engine of the real backend: DiT and VAE on one device, and its part of a gang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib.metadata import version
+
+import safetensors.torch
+import torch
+from PIL import Image
+from torch._C._distributed_c10d import TCPStore
+
+from farm.errors import ClipYielded, InputError, MemoryExhaustedError, NotFiniteError
+from farm.media import encoder_settings, read_image
+from farm.provenance import Execution
+from farm.sampler_state import StateHeader, header_for
+from farm.spec import ClipSpec
+from farm.workers.engine import Frames, ModelPlan, Order, SamplerState, Seat, Watch
+from farm.workers.wan_load import device_kind, load_model
+from farm.workers.wan_states import STATES_KEY
+from wan_model.conditioning import first_frame_from_image
+from wan_model.errors import NonFiniteError, RequestError
+from wan_model.parallel import SINGLE, Group, join
+from wan_model.params import SamplingParams
+from wan_model.pipeline import Component, WanPipeline
+from wan_model.sampling.solvers import SolverState
+from wan_model.text.states import TextStates
+
+ALONE = Group(parallel=SINGLE)
+# Of one exchange between ranks. The leader, which hears their beats, is to notice a hang before they do.
+EXCHANGE_S = 24 * 3600.0
+LIBRARIES = ("torch", "transformers", "wanfarm")
+# A tame decode goes by so many strips of rows.
+TAME_TILES = 4
+
+
+def open_render(plan: ModelPlan, seat: Seat | None) -> WanRenderEngine:
+    """Loads this rank's weights, then waits for the other ranks. ModelError where the weights do not load."""
+    components: tuple[Component, ...] = ("dit",) if plan.experts == "high" else ("dit", "vae")
+    pipeline = load_model(plan, components=components, experts=plan.experts)
+    return WanRenderEngine(pipeline, plan, group=ALONE if seat is None else _joined(plan, seat))
+
+
+class WanRenderEngine:
+    """Renders alone, or as one of the ranks of `group`."""
+
+    def __init__(self, pipeline: WanPipeline, plan: ModelPlan, *, group: Group = ALONE) -> None:
+        self._pipeline = pipeline
+        self._plan = plan
+        self._group = group
+
+    def environment(self, *, is_tame: bool = False) -> Execution:
+        parallel, is_shared = self._plan.parallel, self._plan.parallel.degree > 1 and not is_tame
+        tiles = self._tiles(is_tame)
+        return Execution(
+            device=device_kind(self._plan.device),
+            degree=parallel.degree if is_shared else 1,
+            parallel=str(parallel) if is_shared else None,
+            tiling=None if tiles is None else f"rows/{tiles}",
+            threads=torch.get_num_threads(),
+            attention="sdpa",
+            libraries={name: version(name) for name in LIBRARIES},
+            encoder={},
+        )
+
+    def execution(self, spec: ClipSpec, *, is_tame: bool = False) -> Execution:
+        found = self.environment(is_tame=is_tame)
+        return found.model_copy(update={"encoder": dict(encoder_settings(spec.codec))})
+
+    def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
+        with _farm_errors():
+            group = ALONE if order.is_tame else self._group
+            latents = self._denoised(order, watch, group)
+            if self._plan.experts != "high":
+                yield from self._pipeline.decode(latents, parallel=group.parallel, tiles=self._tiles(order.is_tame))
+
+    def rebuild(self) -> None:
+        """Nothing can break that an exception leaves behind."""
+
+    def close(self) -> None:
+        self._group.close()
+
+    def _tiles(self, is_tame: bool) -> int | None:
+        return TAME_TILES if is_tame else self._plan.tiles
+
+    def _denoised(self, order: Order, watch: Watch, group: Group) -> torch.Tensor:
+        """The latents after the last step. ClipYielded."""
+        spec, text = order.spec, order.text
+        state = None if order.state is None else _solver_state(order.state)
+        keeper = _Keeper(order, self._headers(order), watch) if group.parallel.is_first else None
+        steps = self._pipeline.steps(
+            _states(text.positive),
+            None if text.negative is None else _states(text.negative),
+            _params(spec),
+            first_frame=None if order.image is None else _first_frame(order.image, spec),
+            state=state,
+            parallel=group.parallel,
+            experts=self._plan.experts,
+        )
+        for state in steps:
+            watch.stepped(state.step, spec.num_inference_steps)
+            is_yielding = group.agree(watch.should_yield())
+            if keeper is not None:
+                keeper.offer(state, is_due=is_yielding)
+            if is_yielding:
+                raise ClipYielded(f"put down after step {state.step} of {spec.num_inference_steps}")
+        if state is None:
+            raise RuntimeError("no step was done, and none had been")
+        if keeper is not None:
+            keeper.offer(state, is_due=True)
+        return state.latents
+
+    def _headers(self, order: Order) -> Callable[[int], StateHeader]:
+        execution = self.execution(order.spec, is_tame=order.is_tame)
+        return lambda step: header_for(order.spec, execution, step=step)
+
+
+class _Keeper:
+    """Keeps the states that are due, each once."""
+
+    def __init__(self, order: Order, header: Callable[[int], StateHeader], watch: Watch) -> None:
+        self._policy = order.policy
+        self._header = header
+        self._watch = watch
+        self._step = 0 if order.state is None else order.state.step
+        self._kept_s = time.monotonic()
+
+    def offer(self, state: SolverState, *, is_due: bool) -> None:
+        """Keep it where it is due, by the policy or for another reason."""
+        if state.step == self._step or not (is_due or self._is_due(state.step)):
+            return
+        self._step, self._kept_s = state.step, time.monotonic()
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.to_tensors().items()}
+        data = safetensors.torch.save(tensors, metadata=self._header(state.step).to_metadata())
+        self._watch.keep(SamplerState(step=state.step, data=bytes(data)))
+
+    def _is_due(self, step: int) -> bool:
+        every_steps = self._policy.every_steps
+        if every_steps is not None and step - self._step >= every_steps:
+            return True
+        return time.monotonic() - self._kept_s >= self._policy.every_s
+
+
+def _joined(plan: ModelPlan, seat: Seat) -> Group:
+    """Waits until all ranks are there; the leader sees to it that this ends."""
+    parallel = plan.parallel
+    if parallel.degree == 1:
+        return ALONE
+    timeout = timedelta(seconds=EXCHANGE_S)
+    if seat.rank == 0:
+        store = TCPStore("0.0.0.0", 0, parallel.degree, is_master=True, timeout=timeout, wait_for_workers=False)
+        seat.announce(store.port)
+    else:
+        host, port = seat.meeting_point()
+        store = TCPStore(host, port, parallel.degree, is_master=False, timeout=timeout)
+    return join(
+        store,
+        rank=seat.rank,
+        ulysses_degree=parallel.ulysses_degree,
+        cfg_degree=parallel.cfg_degree,
+        device=plan.device,
+        timeout_s=EXCHANGE_S,
+    )
+
+
+@contextmanager
+def _farm_errors() -> Iterator[None]:
+    try:
+        yield
+    except RequestError as error:
+        raise InputError(f"the model cannot make this clip: {error}") from error
+    except NonFiniteError as error:
+        raise NotFiniteError(str(error)) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryExhaustedError(f"out of memory: {error}") from error
+
+
+def _solver_state(state: SamplerState) -> SolverState:
+    return SolverState.from_tensors(safetensors.torch.load(state.data))
+
+
+def _params(spec: ClipSpec) -> SamplingParams:
+    return SamplingParams(
+        width=spec.render_width,
+        height=spec.render_height,
+        num_frames=spec.num_frames,
+        num_inference_steps=spec.num_inference_steps,
+        guidance_high=spec.guidance_high,
+        guidance_low=spec.guidance_low,
+        shift=spec.shift,
+        solver=spec.solver,
+        profile=spec.profile,
+        seed=spec.seed,
+    )
+
+
+def _states(data: bytes) -> TextStates:
+    return TextStates(states_TD=safetensors.torch.load(data)[STATES_KEY])
+
+
+def _first_frame(image: bytes, spec: ClipSpec) -> torch.Tensor:
+    picture = Image.fromarray(read_image(image))
+    return first_frame_from_image(picture, width=spec.render_width, height=spec.render_height)
