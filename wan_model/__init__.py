@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wan_model.errors import WanModelError
-    from wan_model.params import SamplingParams
+    from wan_model.params import ExpertChoice, SamplingParams
     from wan_model.pipeline import Clip, Component, WanPipeline
     from wan_model.weights.checkpoint import Checkpoint
     from wan_model.weights.load import Dtype
@@ -38,6 +38,7 @@ def load(
     components: Sequence[Component] = ("text", "dit", "vae"),
     vae_dtype: Dtype = "float32",
     threads: int | None = None,
+    experts: ExpertChoice = "all",
 ) -> WanPipeline:
     """Loads a model for use, a tensor at a time: memory peaks near the model's own size.
 
@@ -49,15 +50,24 @@ def load(
         components: what to load; "dit" is both experts of a model with two.
         vae_dtype: of the VAE; fp32 unless asked otherwise.
         threads: CPU threads of the whole process.
+        experts: of a model with two DiTs, leaves out the other.
 
     Raises:
         LayoutError: no checkpoint there, or not the components that were asked for.
         KeyMismatchError: tensors missing, unexpected or of another shape.
         CorruptFileError: a file is truncated or unreadable.
     """
-    from wan_model.pipeline import load_pipeline
+    from wan_model.opening import load_pipeline
 
-    return load_pipeline(path, dtype=dtype, device=device, components=components, vae_dtype=vae_dtype, threads=threads)
+    return load_pipeline(
+        path,
+        dtype=dtype,
+        device=device,
+        components=components,
+        vae_dtype=vae_dtype,
+        threads=threads,
+        experts=experts,
+    )
 
 
 def inspect(path: str | Path) -> Checkpoint:
@@ -65,7 +75,7 @@ def inspect(path: str | Path) -> Checkpoint:
 
     Reads headers only. Raises what `load` raises for a path that it could not read.
     """
-    from wan_model.pipeline import EMBEDDED
+    from wan_model.opening import EMBEDDED
     from wan_model.weights.checkpoint import open_checkpoint
 
     return open_checkpoint(EMBEDDED.get(str(path), Path(path)))

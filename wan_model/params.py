@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from wan_model.config import ModelConfig
 from wan_model.sampling.schedule import Profile, Schedule, Solver, schedule, schedule_faults
+
+if TYPE_CHECKING:
+    from wan_model.sampling.solvers import SolverState
+
+ExpertChoice = Literal["all", "high", "low"]
+"""Which experts of a model with two: both, the one up to the boundary, the one from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,36 @@ def request_faults(config: ModelConfig, params: SamplingParams, *, has_first_fra
         faults.append(f"{config.name} takes no first frame: it has no timestep per token")
     if config.dit.in_channels != config.vae.z_dim or config.dit.vace_layers:
         faults.append(f"{config.name} needs conditions besides text, which are not supported")
+    return faults
+
+
+def high_steps(config: ModelConfig, params: SamplingParams) -> int:
+    """Steps before a model's low-noise expert takes over; all of them where it has none."""
+    boundary = config.defaults.boundary
+    if not config.has_low_noise_expert or boundary is None:
+        return params.num_inference_steps
+    return params.schedule().high_noise_steps(boundary)
+
+
+def handover_faults(
+    config: ModelConfig,
+    params: SamplingParams,
+    *,
+    experts: ExpertChoice,
+    state: SolverState | None,
+    shape: tuple[int, ...],
+) -> list[str]:
+    """Why those experts cannot go on from that state of a clip whose latents have that shape; empty if they can."""
+    if experts != "all" and not config.has_low_noise_expert:
+        return [f"experts is {experts!r}: {config.name} has one for all steps"]
+    faults = []
+    step, found = (0, shape) if state is None else (state.step, tuple(state.latents.shape))
+    if found != shape:
+        faults.append(f"the state's latents are {found}: the clip's are {shape}")
+    if not 0 <= step <= params.num_inference_steps:
+        faults.append(f"the state has {step} steps behind it: the clip has {params.num_inference_steps}")
+    if experts == "low" and step < high_steps(config, params):
+        faults.append(f"{step} steps are done: the low-noise expert begins after {high_steps(config, params)}")
     return faults
 
 

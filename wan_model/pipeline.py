@@ -5,37 +5,32 @@ Legend: B batch, C channels, F frames, H height, W width; latents are (1, C, F, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from wan_model.conditioning import first_frame_from_image
 from wan_model.config import ModelConfig
 from wan_model.dit.model import WanDiT
-from wan_model.errors import LayoutError, NonFiniteError, RequestError
-from wan_model.parallel import SINGLE, SequenceParallel
-from wan_model.params import SamplingParams, num_tokens, request_faults
+from wan_model.errors import NonFiniteError, RequestError
+from wan_model.parallel import SINGLE, Parallel, parallel_faults
+from wan_model.params import ExpertChoice, SamplingParams, handover_faults, high_steps, num_tokens, request_faults
 from wan_model.sampling.denoise import Expert, Experts, denoise, initial_noise
 from wan_model.sampling.solvers import SolverState
 from wan_model.text.encoder import TextEncoder
 from wan_model.text.states import TextStates
 from wan_model.vae import WanVAE
-from wan_model.weights.checkpoint import Checkpoint, RepositorySampling, open_checkpoint
-from wan_model.weights.load import Dtype, load_dit, load_text, load_vae
+from wan_model.vae.pixels import Frames, decoded_in_tiles, decoded_pixels
+from wan_model.weights.checkpoint import RepositorySampling
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Component = Literal["text", "dit", "vae"]
-Frames = npt.NDArray[np.uint8]
-
-EMBEDDED = {"nano": Path(__file__).parent / "nano" / "weights"}
 _T = TypeVar("_T")
 
 
@@ -102,55 +97,101 @@ class WanPipeline:
         *,
         first_frame: Tensor | None = None,
         on_step: Callable[[int, int], None] | None = None,
-        parallel: SequenceParallel = SINGLE,
+        parallel: Parallel = SINGLE,
     ) -> Tensor:
-        """Latents of a clip, normalised, in float32.
+        """Latents of a clip, normalised, in float32: those of the last of `steps`, which see.
+
+        `on_step` is called after each step with the steps done and their total.
+        """
+        states = self.steps(prompt, negative, params, first_frame=first_frame, parallel=parallel)
+        for state in states:
+            if on_step is not None:
+                on_step(state.step, params.num_inference_steps)
+        return state.latents
+
+    def steps(
+        self,
+        prompt: TextStates,
+        negative: TextStates | None,
+        params: SamplingParams,
+        *,
+        first_frame: Tensor | None = None,
+        state: SolverState | None = None,
+        parallel: Parallel = SINGLE,
+        experts: ExpertChoice = "all",
+    ) -> Iterator[SolverState]:
+        """The state after each step that is left; the last one's latents are the clip, normalised, in float32.
+
+        With several ranks each of them walks the same steps to the same states.
 
         Args:
             prompt, negative: text states; without a negative, guidance must be 1.
             first_frame: (3, H, W) in [-1, 1]; TI2V models only.
-            on_step: called after each step with the steps done and their total.
+            state: where to go on, bit for bit; None begins with the seed's noise. With no step left, none is yielded.
+            experts: "high" ends where the low-noise expert takes over, "low" goes on from there.
 
         Raises:
-            RequestError: this model cannot make that clip; names every fault.
-            NonFiniteError: NaN or infinity in the latents.
+            RequestError: this model cannot make that clip, or not from that state; names every fault. At once.
+            NonFiniteError: NaN or infinity in the last step's latents; that state is not yielded.
         """
         self._refuse(params, has_first_frame=first_frame is not None, has_negative=negative is not None)
-        grid = params.schedule()
-        device = _device(_loaded(self.dit, "dit"))
-        shape = self.config.vae.latent_shape(params.num_frames, params.height, params.width)
-        state = SolverState(latents=initial_noise((1, *shape), seed=params.seed).to(device))
-        steps = denoise(
-            grid,
-            state,
-            experts=self._experts(prompt, negative, params),
+        shape = (1, *self.config.vae.latent_shape(params.num_frames, params.height, params.width))
+        faults = parallel_faults(self.config.dit, ulysses_degree=parallel.sequence.degree)
+        faults += handover_faults(self.config, params, experts=experts, state=state, shape=shape)
+        if faults:
+            raise RequestError(faults)
+        prepared = self._experts(prompt, negative, params, parallel=parallel, experts=experts)
+        device = _device(prepared.high.dit)
+        num_steps = high_steps(self.config, params) if experts == "high" else params.num_inference_steps
+        states = denoise(
+            params.schedule(),
+            (state or SolverState(latents=initial_noise(shape, seed=params.seed))).to(device),
+            experts=prepared,
             solver=params.solver,
+            num_steps=num_steps,
             first_frame=None if first_frame is None else self.encode_image(first_frame).to(device),
             parallel=parallel,
         )
-        for state in steps:
-            if on_step is not None:
-                on_step(state.step, grid.num_steps)
-        if not torch.isfinite(state.latents).all():
-            raise NonFiniteError(f"NaN or infinity in the latents after {grid.num_steps} steps")
-        return state.latents
+        return _finite_at_end(states, num_steps)
 
     def encode_image(self, first_frame: Tensor) -> Tensor:
         """(3, H, W) in [-1, 1] to normalised latents (1, C, 1, h, w)."""
         vae = _loaded(self.vae, "vae")
         return vae.encode(first_frame[None, :, None].to(_device(vae)))
 
-    def decode(self, latents: Tensor) -> Iterator[Frames]:
+    def decode(
+        self,
+        latents: Tensor,
+        *,
+        parallel: Parallel = SINGLE,
+        tiles: int | None = None,
+        on_chunk: Callable[[], None] | None = None,
+    ) -> Iterator[Frames]:
         """Frames of normalised latents, chunk by chunk as the VAE makes them: (f, H, W, 3) in 0 to 255.
 
-        Raises `NonFiniteError`: a VAE in half precision can overflow on finite latents, and NaN would become pixels.
+        Args:
+            parallel: shares the rows of each frame; the first rank yields whole frames, the others take part and yield
+                nothing. An exchange waits for a first rank whose caller is slow to ask for more, up to its time limit.
+            tiles: decodes in so many tiles of rows (at most one a row of latents), one after the other, for little
+                memory: the first frames come with the last tile. For one rank only.
+            on_chunk: called on each rank after each piece of the work, frames or not.
+
+        Raises:
+            RequestError: tiles on several ranks, or none.
+            NonFiniteError: a VAE in half precision can overflow on finite latents, and NaN would become pixels. On all
+                ranks.
         """
         vae = _loaded(self.vae, "vae")
-        for chunk in vae.decode(latents.to(_device(vae))):
-            if not torch.isfinite(chunk).all():
-                raise NonFiniteError("NaN or infinity in the decoded frames")
-            levels = (chunk[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
-            yield levels.round().to(torch.uint8).permute(1, 2, 3, 0).contiguous().cpu().numpy()
+        if tiles is not None and (tiles < 1 or parallel.rows.degree > 1):
+            raise RequestError([f"tiles is {tiles} on {parallel.rows.degree} ranks: at least 1, on one rank"])
+        latents = latents.to(_device(vae))
+        rows = parallel.rows.share(latents.shape[3])
+        decoded = decoded_pixels(vae, latents, rows) if tiles is None else decoded_in_tiles(vae, latents, tiles)
+        for frames in decoded:
+            if on_chunk is not None:
+                on_chunk()
+            if frames is not None:
+                yield frames
 
     def faults(self, params: SamplingParams, *, has_first_frame: bool = False) -> list[str]:
         """Why this model cannot make such a clip, one sentence each; empty if it can."""
@@ -167,60 +208,39 @@ class WanPipeline:
         if faults:
             raise RequestError(faults)
 
-    def _experts(self, prompt: TextStates, negative: TextStates | None, params: SamplingParams) -> Experts:
+    def _experts(
+        self,
+        prompt: TextStates,
+        negative: TextStates | None,
+        params: SamplingParams,
+        *,
+        parallel: Parallel,
+        experts: ExpertChoice,
+    ) -> Experts:
         tokens = num_tokens(self.config, params)
 
         def expert(dit: WanDiT | None, guidance: float) -> Expert:
-            return Expert.prepare(_loaded(dit, "dit"), prompt, negative, guidance=guidance, num_tokens=tokens)
+            loaded, ranks = _loaded(dit, "dit"), parallel.guidance
+            return Expert.prepare(loaded, prompt, negative, guidance=guidance, num_tokens=tokens, ranks=ranks)
 
+        if experts == "low":
+            return Experts(high=expert(self.low_dit, params.guidance_low))
         high = expert(self.dit, params.guidance_high)
-        if not self.config.has_low_noise_expert:
+        if experts == "high" or not self.config.has_low_noise_expert:
             return Experts(high=high)
         low = expert(self.low_dit, params.guidance_low)
         return Experts(high=high, low=low, boundary=self.config.defaults.boundary)
 
 
-def load_pipeline(
-    path: str | Path,
-    *,
-    dtype: Dtype = "auto",
-    device: str = "cpu",
-    components: Sequence[Component] = ("text", "dit", "vae"),
-    vae_dtype: Dtype = "float32",
-    threads: int | None = None,
-) -> WanPipeline:
-    """See `wan_model.load`."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    checkpoint = open_checkpoint(EMBEDDED.get(str(path), Path(path)))
-    config, parts = checkpoint.config, checkpoint.components
-    absent = [name for name in components if name not in parts]
-    if absent:
-        raise LayoutError(f"{path} has no {', '.join(absent)}: load it with components={tuple(parts)}")
-    has_low = "dit" in components and "low_dit" in parts
-    return WanPipeline(
-        config=config,
-        text=_load_text_encoder(checkpoint, dtype, device) if "text" in components else None,
-        dit=load_dit(config.dit, parts["dit"], dtype=dtype, device=device) if "dit" in components else None,
-        low_dit=load_dit(config.dit, parts["low_dit"], dtype=dtype, device=device) if has_low else None,
-        vae=load_vae(config.vae, parts["vae"], dtype=vae_dtype, device=device) if "vae" in components else None,
-        repository=checkpoint.repository,
-    )
-
-
-def _load_text_encoder(checkpoint: Checkpoint, dtype: Dtype, device: str) -> TextEncoder:
-    from transformers import AutoTokenizer
-
-    if checkpoint.tokenizer is None:
-        raise LayoutError(f"{checkpoint.path} has no tokenizer: expected tokenizer/ or google/umt5-xxl/")
-    config = checkpoint.config.text
-    model = load_text(config, checkpoint.components["text"], dtype=dtype, device=device)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True)
-    return TextEncoder(model, tokenizer, text_len=config.text_len)
-
-
 def _device(module: torch.nn.Module) -> torch.device:
     return next(module.parameters()).device
+
+
+def _finite_at_end(states: Iterator[SolverState], num_steps: int) -> Iterator[SolverState]:
+    for state in states:
+        if state.step == num_steps and not torch.isfinite(state.latents).all():
+            raise NonFiniteError(f"NaN or infinity in the latents after {num_steps} steps")
+        yield state
 
 
 def _loaded(component: _T | None, name: str) -> _T:

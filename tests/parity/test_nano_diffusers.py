@@ -18,7 +18,7 @@ from PIL import Image
 import wan_model
 from wan_model.conditioning import first_frame_from_image
 from wan_model.nano.world import Attributes, render, sample_scene
-from wan_model.pipeline import EMBEDDED
+from wan_model.opening import EMBEDDED
 
 FOLDER = EMBEDDED["nano"]
 PROMPT = "A video of a yellow square moving to the right, on a navy background"

@@ -67,7 +67,7 @@ def test_guidance_one_saves_the_second_pass(guidance: float, negative: float | N
 @pytest.mark.parametrize(("num_tokens", "passes"), [(PAIRED_TOKENS, 1), (PAIRED_TOKENS + 1, 2)])
 def test_guidance_is_linear_between_two_passes_or_the_halves_of_one(num_tokens: int, passes: int) -> None:
     latents, dit = initial_noise(SHAPE, seed=2), RecordingDiT()
-    velocity = expert(dit, num_tokens=num_tokens).velocity(latents, torch.ones(1), parallel=None)
+    velocity = expert(dit, num_tokens=num_tokens).velocity(latents, torch.ones(1))
     assert len(dit.inputs) == passes
     torch.testing.assert_close(velocity, (0.5 + 3.0 * 0.5) * torch.tanh(latents))
 

@@ -12,7 +12,7 @@ from wan_model.nano.config import NANO
 from wan_model.nano.evaluate import FIELDS, accuracy, evaluate, make_cases
 from wan_model.nano.judge import judge
 from wan_model.nano.tokenizer import build_tokenizer
-from wan_model.pipeline import EMBEDDED
+from wan_model.opening import EMBEDDED
 
 FOLDER = EMBEDDED["nano"]
 MAX_SIZE_BYTES = 25_000_000

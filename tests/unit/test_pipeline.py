@@ -129,8 +129,8 @@ def test_frames_come_in_chunks_of_levels(pipeline: WanPipeline) -> None:
 
 def test_levels_are_rounded_half_to_even(monkeypatch: pytest.MonkeyPatch, pipeline: WanPipeline) -> None:
     values = torch.tensor([-1.5, -1.0, 0.0, 1.0, 1.5]).view(1, 1, 1, 1, 5).expand(1, 3, 1, 1, 5)
-    monkeypatch.setattr(pipeline.vae, "decode", lambda latents: iter([values]))
-    assert next(pipeline.decode(torch.zeros(1)))[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    monkeypatch.setattr(pipeline.vae, "decode", lambda latents, rows: iter([values]))
+    assert next(pipeline.decode(torch.zeros(1, 4, 1, 1, 5)))[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
 
 def test_nan_is_an_error_of_its_own(pipeline: WanPipeline) -> None:

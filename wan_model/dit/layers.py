@@ -107,10 +107,7 @@ class SelfAttention(nn.Module):
         q_BMNK = rotate(self.norm_q(self.q(x_BMD)).unflatten(-1, heads), rope_MK)
         k_BMNK = rotate(self.norm_k(self.k(x_BMD)).unflatten(-1, heads), rope_MK)
         v_BMNK = self.v(x_BMD).unflatten(-1, heads)
-        # Padding sits at the end of the gathered sequence: cutting the keys there is the mask.
-        q, k, v = (parallel.scatter_heads(tensor, num_tokens) for tensor in (q_BMNK, k_BMNK, v_BMNK))
-        out_BMNK = parallel.gather_heads(attention(q, k[:, :num_tokens], v[:, :num_tokens]))
-        return self.o(out_BMNK.flatten(2))
+        return self.o(parallel.attend(q_BMNK, k_BMNK, v_BMNK, num_tokens).flatten(2))
 
 
 class CrossAttention(nn.Module):

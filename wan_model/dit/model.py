@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from wan_model.config import DiTConfig
 from wan_model.dit.condition import Condition, collapse_padding
 from wan_model.dit.layers import Block, BlockCondition, Head, ImageEmbedding, Linear, VaceBlock
 from wan_model.dit.position import rope_table, timestep_sinusoid
-from wan_model.parallel import SINGLE, SequenceParallel
+from wan_model.parallel import WHOLE_SEQUENCE, SequenceParallel
 from wan_model.text.states import TextStates
 
 FP32_PARAMETERS = ("time_embedding.", "time_projection.", "modulation", "norm")
@@ -94,7 +95,7 @@ class WanDiT(nn.Module):
         *,
         vace_context: Tensor | None = None,
         vace_scale: float = 1.0,
-        parallel: SequenceParallel = SINGLE,
+        parallel: SequenceParallel = WHOLE_SEQUENCE,
     ) -> Tensor:
         """One pass.
 
@@ -114,9 +115,8 @@ class WanDiT(nn.Module):
         grid = (frames // t, height // h, width // w)
         num_tokens = grid[0] * grid[1] * grid[2]
         rope_LK = rope_table(self.config.head_dim, grid).to(latents_BCFHW.device)
-        time_BSD = self._time(timestep, num_tokens, parallel)
-        time_BS6D = self.time_projection(time_BSD).unflatten(-1, (6, -1))
-        walk = {
+        time_BSD, time_BS6D = self._time(timestep, num_tokens, parallel)
+        walk: dict[str, object] = {
             "time_BS6D": time_BS6D,
             "text_bias_BT": condition.text_bias_BT,
             "rope_MK": parallel.split_tokens(rope_LK[None])[0],
@@ -132,15 +132,21 @@ class WanDiT(nn.Module):
         patches_BLP = parallel.gather_tokens(self.head(x_BMD, time_BSD), num_tokens)
         return self._unpatchify(patches_BLP, grid)
 
-    def _time(self, timestep: Tensor, num_tokens: int, parallel: SequenceParallel) -> Tensor:
-        """The timestep's embedding (B, S, D) in fp32; with sequence parallelism a segmented one becomes per token."""
+    def _time(self, timestep: Tensor, num_tokens: int, parallel: SequenceParallel) -> tuple[Tensor, Tensor]:
+        """The timestep's embedding (B, S, D) and modulation (B, S, 6, D) in fp32.
+
+        With sequence parallelism several segments become one per token: a rank's share may end within a segment.
+        """
         segments = timestep[:, None] if timestep.ndim == 1 else timestep
         if num_tokens % segments.shape[1]:
             raise ValueError(f"{segments.shape[1]} timestep segments do not divide {num_tokens} tokens")
-        if parallel.degree > 1 and segments.shape[1] > 1:
-            segments = parallel.split_tokens(segments.repeat_interleave(num_tokens // segments.shape[1], dim=1))
-        embedded: Tensor = self.time_embedding(timestep_sinusoid(segments, self.config.freq_dim))
-        return embedded
+        embedded_BSD: Tensor = self.time_embedding(timestep_sinusoid(segments, self.config.freq_dim))
+        modulation_BS6D = self.time_projection(embedded_BSD).unflatten(-1, (6, -1))
+        if parallel.degree == 1 or segments.shape[1] == 1:
+            return embedded_BSD, modulation_BS6D
+        tokens_1L = torch.arange(num_tokens, device=timestep.device)[None]
+        segment_M = parallel.split_tokens(tokens_1L // (num_tokens // segments.shape[1]))[0]
+        return embedded_BSD[:, segment_M], modulation_BS6D[:, segment_M]
 
     def _hints(
         self,

@@ -1,5 +1,20 @@
-"""Sequence parallelism as a value handed to the model: the model's code is that of one device."""
+"""Parallelism as a value handed to the model: the model's code is that of one device.
 
-from wan_model.parallel.seam import SINGLE, SequenceParallel, SingleDevice
+`join` makes the value from a group of processes; `SINGLE` is that of a process alone.
+"""
 
-__all__ = ["SINGLE", "SequenceParallel", "SingleDevice"]
+from wan_model.parallel.group import Group, Ulysses, join, parallel_faults
+from wan_model.parallel.seam import SINGLE, WHOLE_SEQUENCE, GuidanceParallel, Parallel, RowParallel, SequenceParallel
+
+__all__ = [
+    "SINGLE",
+    "WHOLE_SEQUENCE",
+    "Group",
+    "GuidanceParallel",
+    "Parallel",
+    "RowParallel",
+    "SequenceParallel",
+    "Ulysses",
+    "join",
+    "parallel_faults",
+]

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, tensor
 
 from wan_model.errors import CheckpointError
@@ -43,6 +44,10 @@ class SolverState:
         tensors = {"latents": self.latents, "step": tensor(self.step), "last_order": tensor(self.last_order)}
         tensors |= {f"x0.{index}": prediction for index, prediction in enumerate(self.x0)}
         return tensors if self.last_sample is None else tensors | {"last_sample": self.last_sample}
+
+    def to(self, device: torch.device) -> SolverState:
+        """The state on a device."""
+        return SolverState.from_tensors({name: value.to(device) for name, value in self.to_tensors().items()})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> SolverState:

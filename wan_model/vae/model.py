@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wan_model.config import VAEConfig
+from wan_model.parallel.seam import AllRows, RowShare
 from wan_model.vae.blocks import AttentionBlock, Head, ResidualBlock
 from wan_model.vae.cache import FrameCache, InferenceCache
 from wan_model.vae.layers import CausalConv3d, pointwise
@@ -84,10 +85,15 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, cache: FrameCache) -> Tensor:
         """(B, z_dim, F', H', W') -> (B, 3 * patch², F, H, W)."""
-        x = cache.extend(self.conv1, z)
-        x = _run(self.middle, x, cache)
-        x = _run(self.upsamples, x, cache)
-        return self.head(x, cache)
+        return self.back(self.front(z, cache), cache)
+
+    def front(self, z: Tensor, cache: FrameCache) -> Tensor:
+        """What needs whole frames, for its attention sees all pixels; small, at the resolution of latents."""
+        return _run(self.middle, cache.extend(self.conv1, z), cache)
+
+    def back(self, x: Tensor, cache: FrameCache) -> Tensor:
+        """What looks at the neighbourhood of a pixel alone, so that rows can be decoded apart."""
+        return self.head(_run(self.upsamples, x, cache), cache)
 
 
 class WanVAE(nn.Module):
@@ -115,19 +121,32 @@ class WanVAE(nn.Module):
         return (torch.cat(means, dim=2) - mean) / std
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Iterator[Tensor]:
+    def decode(self, latents: Tensor, *, rows: RowShare | None = None) -> Iterator[Tensor]:
         """Normalised latents (B, z_dim, F', H', W') to frames (B, 3, f, H, W) in [-1, 1], a latent frame at a time.
 
-        The first chunk has one frame, each later one `temporal_stride`. Computed in the weights' dtype. Raises
-        ValueError for another number of channels.
+        The first chunk has one frame, each later one `temporal_stride`. Computed in the weights' dtype. With `rows`
+        the frames are those rows alone, and the ranks that share them decode at the same time; one without rows yields
+        empty tensors. Raises ValueError for another number of channels.
         """
+        rows = rows or AllRows(stop=latents.shape[3])
+        cache = InferenceCache(rows)
+        for x in self.fronts(latents):
+            own = x[:, :, :, rows.start : rows.stop]
+            yield self.frames(self.decoder.back(own, cache)) if rows.start < rows.stop else own
+
+    def fronts(self, latents: Tensor) -> Iterator[Tensor]:
+        """Normalised latents through the decoder's front, a latent frame at a time: (B, C, 1, H', W')."""
         if latents.shape[1] != self.config.z_dim:
             raise ValueError(f"latents {tuple(latents.shape)}: {self.config.z_dim} channels expected")
         cache = InferenceCache()
         mean, std = self._latent_statistics(latents.device)
         for latent in latents.split(1, dim=2):
             z = (latent.float() * std + mean).to(self.conv2.weight.dtype)
-            yield self._reconstruct(z, cache).clamp_(-1, 1)
+            yield self.decoder.front(pointwise(self.conv2, z), cache)
+
+    def frames(self, decoded: Tensor) -> Tensor:
+        """The decoder's answer as frames in [-1, 1]."""
+        return unpatchify(decoded, self.config.patch_size).clamp_(-1, 1)
 
     def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, not normalised. Whole clip at once, differentiable, for training."""
@@ -136,16 +155,13 @@ class WanVAE(nn.Module):
 
     def reconstruct(self, z: Tensor) -> Tensor:
         """Frames of unnormalised latents, unclamped. Whole clip at once, differentiable, for training."""
-        return self._reconstruct(z, FrameCache())
+        z = pointwise(self.conv2, z)  # channels-last from here on
+        return unpatchify(self.decoder(z, FrameCache()), self.config.patch_size)
 
     def _moments(self, frames: Tensor, cache: FrameCache) -> tuple[Tensor, Tensor]:
         patches = patchify(frames, self.config.patch_size).contiguous(memory_format=torch.channels_last_3d)
         mean, logvar = pointwise(self.conv1, self.encoder(patches, cache)).chunk(2, dim=1)
         return mean, logvar
-
-    def _reconstruct(self, z: Tensor, cache: FrameCache) -> Tensor:
-        z = pointwise(self.conv2, z)  # channels-last from here on
-        return unpatchify(self.decoder(z, cache), self.config.patch_size)
 
     def _latent_statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each latent channel, (z_dim, 1, 1, 1)."""

@@ -44,8 +44,10 @@ class Upsample(nn.Module):
         if self.time_conv is not None:
             x = _double_frames(self.time_conv, x, cache)
         _, conv = list[Any](self.resample)
+        x = cache.with_borders(x)
         folded: Tensor = cache.prepared(conv, lambda: fold_doubling(conv.weight.to(x.dtype)))
-        return as_clips(double_and_convolve(as_images(x), folded, conv.bias.to(x.dtype)), x.shape[2])
+        doubled = as_clips(double_and_convolve(as_images(x), folded, conv.bias.to(x.dtype)), x.shape[2])
+        return cache.without_borders(doubled, num_rows=2)
 
 
 def _halve_frames(time_conv: CausalConv3d, x: Tensor, cache: FrameCache) -> Tensor:
