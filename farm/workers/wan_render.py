@@ -133,7 +133,8 @@ class _Keeper:
         if state.step == self._step or not (is_due or self._is_due(state.step)):
             return
         self._step, self._kept_s = state.step, time.monotonic()
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.to_tensors().items()}
+        # Copies: after the last step two of them are one, which safetensors refuses.
+        tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in state.to_tensors().items()}
         data = safetensors.torch.save(tensors, metadata=self._header(state.step).to_metadata())
         self._watch.keep(SamplerState(step=state.step, data=bytes(data)))
 
