@@ -47,6 +47,13 @@ class Crew:
         except Empty:
             return None
 
+    def loss(self) -> str | None:
+        """How a rank ended that had nothing to do, None where all are up. For between two orders."""
+        while (letter := self.receive(until_s=0.0)) is not None:
+            if isinstance(letter.message, Gone):
+                return self.ranks.fate(letter.rank)
+        return None
+
     def taken(self, rank: int) -> None:
         """A chunk of this rank has been used: it may send another."""
         self._channels[rank].taken()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from farm.errors import RankLostError
 from farm.media import encoder_settings
 from farm.provenance import Execution
 from farm.spec import ClipSpec
@@ -81,9 +82,9 @@ class Gang:
 
     def close(self) -> None:
         """End the ranks, at the latest by force."""
-        crew, self._crew, self._assignment = self._crew, None, None
-        if crew is not None:
-            crew.leave(timeout_s=self._timing.answer_s)
+        if self._crew is not None and self._assignment is None:
+            self._crew.leave(timeout_s=self._timing.answer_s)
+        self._break()
         self._ranks.close()
 
     def _carried_out(self, assignment: Assignment, watch: Watch) -> Iterator[Frames]:
@@ -91,9 +92,7 @@ class Gang:
             yield from assignment.carry_on(watch)
         except Exception as error:
             if assignment.is_broken:
-                self._break()
-                if self._on_break is not None:
-                    self._on_break(type(error).__name__)
+                self._broken_by(type(error).__name__)
             raise
         finally:
             if assignment.is_over:
@@ -107,10 +106,17 @@ class Gang:
             with suppress(Exception):  # of a clip that nobody waits for
                 for _ in self._carried_out(self._assignment, Unwatched()):
                     pass
+        if self._crew is not None and self._crew.loss() is not None:
+            self._broken_by(RankLostError.__name__)  # by no clip
         if self._crew is None:
             self._crew = Crew(self._ranks, self._plan, backend=self._backend, load_s=self._timing.load_s)
             self._ready = self._crew.ready
         return self._crew
+
+    def _broken_by(self, cause: str) -> None:
+        self._break()
+        if self._on_break is not None:
+            self._on_break(cause)
 
     def _break(self) -> None:
         crew, self._crew, self._assignment = self._crew, None, None
