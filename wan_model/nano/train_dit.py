@@ -36,6 +36,7 @@ SHORT_CLIP_RATE = 0.15
 # Noise levels are logit-normal, moved towards noise as the sampler's shift moves its grid.
 # Far towards noise: a shape is so large and plain that where it goes is settled above a level of 0.9.
 LEVEL_MEAN, LEVEL_SPREAD = 1.6, 1.4
+POSITION_BIAS = 3.0
 _ENCODE_BATCH = 16
 
 
@@ -55,6 +56,7 @@ class NanoDenoiser(nn.Module):
         self.dit = WanDiT(config.dit)
         self.text = build_text_encoder(config.text)
         start_by_reading_words(self.dit)
+        start_by_telling_places(self.text)
 
 
 @torch.no_grad()
@@ -75,6 +77,18 @@ def start_by_reading_words(dit: WanDiT) -> None:
         # The padding's key is this bias alone, which the norm then brings to full size.
         block.cross_attn.k.bias.fill_(-0.1)
         block.cross_attn.q.bias.fill_(0.4)
+
+
+@torch.no_grad()
+def start_by_telling_places(encoder: UMT5EncoderModel) -> None:
+    """Lets each head of the text encoder prefer some distances to others from the first step on.
+
+    T5 starts with position biases of some 0.1, beside scores of 5: words then get the same states in every order, and
+    after 7,000 steps "from left to right" was still "from right to left".
+    """
+    for name, parameter in encoder.named_parameters():
+        if "relative_attention_bias" in name:
+            nn.init.normal_(parameter, std=POSITION_BIAS)
 
 
 @torch.no_grad()
