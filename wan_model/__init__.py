@@ -39,6 +39,7 @@ def load(
     vae_dtype: Dtype = "float32",
     threads: int | None = None,
     experts: ExpertChoice = "all",
+    shared_folder: Path | None = None,
 ) -> WanPipeline:
     """Loads a model for use, a tensor at a time: memory peaks near the model's own size.
 
@@ -51,6 +52,8 @@ def load(
         vae_dtype: of the VAE; fp32 unless asked otherwise.
         threads: CPU threads of the whole process.
         experts: of a model with two DiTs, leaves out the other.
+        shared_folder: where weights that must be converted for the CPU are written once, for all processes of the host
+            to map; None converts them in memory. As large as the model in the asked dtype; whoever names it removes it.
 
     Raises:
         LayoutError: no checkpoint there, or not the components that were asked for.
@@ -67,6 +70,7 @@ def load(
         vae_dtype=vae_dtype,
         threads=threads,
         experts=experts,
+        shared_folder=shared_folder,
     )
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
+from wan_model.dit.model import WanDiT
 from wan_model.errors import LayoutError
 from wan_model.params import ExpertChoice
 from wan_model.pipeline import Component, WanPipeline
 from wan_model.text.encoder import TextEncoder
+from wan_model.vae import WanVAE
 from wan_model.weights.checkpoint import Checkpoint, open_checkpoint
 from wan_model.weights.load import Dtype, load_dit, load_text, load_vae
 
@@ -26,6 +28,7 @@ def load_pipeline(
     vae_dtype: Dtype = "float32",
     threads: int | None = None,
     experts: ExpertChoice = "all",
+    shared_folder: Path | None = None,
 ) -> WanPipeline:
     """See `wan_model.load`."""
     if threads is not None:
@@ -37,28 +40,30 @@ def load_pipeline(
         raise LayoutError(f"{path} has no {', '.join(absent)}: load it with components={tuple(parts)}")
     if experts != "all" and "low_dit" not in parts:
         raise LayoutError(f"{path} has no second expert: load it with experts='all'")
-    dits = ["dit", "low_dit"] if experts == "all" else ["dit" if experts == "high" else "low_dit"]
-    loaded = {
-        name: load_dit(config.dit, parts[name], dtype=dtype, device=device)
-        for name in dits
-        if "dit" in components and name in parts
-    }
+
+    def dit(name: str) -> WanDiT:
+        return load_dit(config.dit, parts[name], dtype=dtype, device=device, shared_folder=shared_folder)
+
+    def vae() -> WanVAE:
+        return load_vae(config.vae, parts["vae"], dtype=vae_dtype, device=device, shared_folder=shared_folder)
+
+    has_dit = "dit" in components
     return WanPipeline(
         config=config,
-        text=_load_text_encoder(checkpoint, dtype, device) if "text" in components else None,
-        dit=loaded.get("dit"),
-        low_dit=loaded.get("low_dit"),
-        vae=load_vae(config.vae, parts["vae"], dtype=vae_dtype, device=device) if "vae" in components else None,
+        text=_load_text_encoder(checkpoint, dtype, device, shared_folder) if "text" in components else None,
+        dit=dit("dit") if has_dit and experts != "low" else None,
+        low_dit=dit("low_dit") if has_dit and experts != "high" and "low_dit" in parts else None,
+        vae=vae() if "vae" in components else None,
         repository=checkpoint.repository,
     )
 
 
-def _load_text_encoder(checkpoint: Checkpoint, dtype: Dtype, device: str) -> TextEncoder:
+def _load_text_encoder(checkpoint: Checkpoint, dtype: Dtype, device: str, shared_folder: Path | None) -> TextEncoder:
     from transformers import AutoTokenizer
 
     if checkpoint.tokenizer is None:
         raise LayoutError(f"{checkpoint.path} has no tokenizer: expected tokenizer/ or google/umt5-xxl/")
     config = checkpoint.config.text
-    model = load_text(config, checkpoint.components["text"], dtype=dtype, device=device)
+    model = load_text(config, checkpoint.components["text"], dtype=dtype, device=device, shared_folder=shared_folder)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True)
     return TextEncoder(model, tokenizer, text_len=config.text_len)

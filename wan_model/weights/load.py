@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from wan_model.dit.model import FP32_PARAMETERS, WanDiT
 from wan_model.errors import KeyMismatchError
 from wan_model.vae import WanVAE
 from wan_model.weights.checkpoint import ComponentWeights
+from wan_model.weights.share import converted_once
 from wan_model.weights.tensor_files import Entry, read_tensors
 
 if TYPE_CHECKING:
@@ -26,23 +28,46 @@ _TIED_TEXT_EMBEDDING = "encoder.embed_tokens.weight"
 _UNUSED = ("norm_added_q",)  # some converted image-to-video repositories carry a norm that no code applies
 
 
-def load_dit(config: DiTConfig, weights: ComponentWeights, *, dtype: Dtype, device: str = "cpu") -> WanDiT:
+def load_dit(
+    config: DiTConfig,
+    weights: ComponentWeights,
+    *,
+    dtype: Dtype,
+    device: str = "cpu",
+    shared_folder: Path | None = None,
+) -> WanDiT:
     """The DiT; timestep embedding, modulation and norms stay in fp32."""
     main = resolve_dtype(dtype, weights)
 
     def dtype_of(name: str) -> torch.dtype:
         return torch.float32 if any(part in name for part in FP32_PARAMETERS) else main
 
-    return _filled(_on_meta(lambda: WanDiT(config)), weights, dtype_of=dtype_of, device=device)
+    module = _on_meta(lambda: WanDiT(config))
+    return _filled(module, weights, dtype_of=dtype_of, device=device, shared_folder=shared_folder)
 
 
-def load_vae(config: VAEConfig, weights: ComponentWeights, *, dtype: Dtype, device: str = "cpu") -> WanVAE:
+def load_vae(
+    config: VAEConfig,
+    weights: ComponentWeights,
+    *,
+    dtype: Dtype,
+    device: str = "cpu",
+    shared_folder: Path | None = None,
+) -> WanVAE:
     """The VAE, in one dtype throughout."""
     main = resolve_dtype(dtype, weights)
-    return _filled(_on_meta(lambda: WanVAE(config)), weights, dtype_of=lambda _: main, device=device)
+    module = _on_meta(lambda: WanVAE(config))
+    return _filled(module, weights, dtype_of=lambda _: main, device=device, shared_folder=shared_folder)
 
 
-def load_text(config: TextConfig, weights: ComponentWeights, *, dtype: Dtype, device: str = "cpu") -> UMT5EncoderModel:
+def load_text(
+    config: TextConfig,
+    weights: ComponentWeights,
+    *,
+    dtype: Dtype,
+    device: str = "cpu",
+    shared_folder: Path | None = None,
+) -> UMT5EncoderModel:
     """The umT5 encoder, in one dtype throughout; its two names for the token embedding are one tensor."""
     main = resolve_dtype(dtype, weights)
     module = _on_meta(lambda: build_text_encoder(config))
@@ -51,7 +76,7 @@ def load_text(config: TextConfig, weights: ComponentWeights, *, dtype: Dtype, de
     if "shared.weight" not in tensors and _TIED_TEXT_EMBEDDING in weights.tensors:
         tensors["shared.weight"] = weights.tensors[_TIED_TEXT_EMBEDDING]
     only_once = ComponentWeights(tensors=tensors, files=weights.files)
-    module = _filled(module, only_once, dtype_of=lambda _: main, device=device)
+    module = _filled(module, only_once, dtype_of=lambda _: main, device=device, shared_folder=shared_folder)
     module.encoder.embed_tokens = module.shared
     return module
 
@@ -77,19 +102,35 @@ def _on_meta(build: Callable[[], _Module]) -> _Module:
 
 
 def _filled(
-    module: _Module, weights: ComponentWeights, *, dtype_of: Callable[[str], torch.dtype], device: str
+    module: _Module,
+    weights: ComponentWeights,
+    *,
+    dtype_of: Callable[[str], torch.dtype],
+    device: str,
+    shared_folder: Path | None,
 ) -> _Module:
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     _check(expected, weights)
-    wanted = {id(entry): name for name, entry in weights.tensors.items() if name in expected}
-    is_converted = any(_DTYPE_NAMES[dtype_of(name)] != weights.tensors[name].dtype for name in wanted.values())
-    for entry, tensor in read_tensors(weights.tensors[name] for name in wanted.values()):
-        name = wanted[id(entry)]
-        # A `.pth` is mapped as one piece: a single tensor left mapped would hold the pages of all that were converted.
-        copy = is_converted and entry.offset is None
-        _assign(module, name, tensor.to(device=device, dtype=dtype_of(name), copy=copy))
+    dtypes = {name: dtype_of(name) for name in expected}
+    entries = {name: weights.tensors[name] for name in expected}
+    if shared_folder is not None and device == "cpu" and (copied := _to_copy(entries, dtypes)):
+        entries |= converted_once(copied, dtypes, shared_folder)
+    copied = _to_copy(entries, dtypes)
+    names = {id(entry): name for name, entry in entries.items()}
+    for entry, tensor in read_tensors(entries.values()):
+        name = names[id(entry)]
+        _assign(module, name, tensor.to(device=device, dtype=dtypes[name], copy=name in copied))
         del tensor
     return module.eval()
+
+
+def _to_copy(entries: Mapping[str, Entry], dtypes: Mapping[str, torch.dtype]) -> dict[str, Entry]:
+    """The tensors that cannot stay mapped from their files.
+
+    A `.pth` is mapped as one piece: a single tensor left mapped would hold the pages of all that were converted.
+    """
+    converted = {name for name, entry in entries.items() if _DTYPE_NAMES[dtypes[name]] != entry.dtype}
+    return {name: entry for name, entry in entries.items() if name in converted or (converted and entry.offset is None)}
 
 
 def _check(expected: Mapping[str, tuple[int, ...]], weights: ComponentWeights) -> None:
