@@ -120,17 +120,20 @@ class Assignment:
                 self.stop()
 
     def _enter(self, rank: int, stage: str, *, at_s: float) -> None:
-        if stage == "decode" and rank != 0:
+        if stage == "denoise" or rank == 0:
+            self._pulse.watch([rank], (stage, self._shape), now_s=at_s)
+        elif 0 in self._unanswered:
             self._pulse.unwatch(rank)  # it takes part in what rank 0 is at, whose beats stand for all
         else:
-            self._pulse.watch([rank], (stage, self._shape), now_s=at_s)
+            self._pulse.watch([rank], None, now_s=at_s)
 
     def _answered(self, rank: int) -> None:
         self._unanswered.discard(rank)
         self._pulse.unwatch(rank)
         if rank == 0:
-            # The others have nothing left to do but to say so.
-            self._pulse.watch(self._unanswered, None, now_s=time.monotonic())
+            # Those that took part in its decoding have nothing left to do but to say so.
+            decoding = [other for other in self._unanswered if not self._pulse.is_watched(other)]
+            self._pulse.watch(decoding, None, now_s=time.monotonic())
 
     def _raise_if_hung(self) -> None:
         late = self._pulse.overdue(now_s=time.monotonic())

@@ -41,7 +41,7 @@ class Pulse:
         self._heard_s.clear()
 
     def watch(self, ranks: Iterable[int], stage: Hashable, *, now_s: float) -> None:
-        """From now on these ranks beat, in that stage; None has no beat of its own, only the floor."""
+        """From now on these ranks beat, in that stage; None is a stage in which they only have to answer."""
         for rank in ranks:
             self._heard_s[rank] = now_s
             self._stages[rank] = stage
@@ -49,6 +49,10 @@ class Pulse:
     def unwatch(self, rank: int) -> None:
         """That rank need not be heard of."""
         self._heard_s.pop(rank, None)
+
+    def is_watched(self, rank: int) -> bool:
+        """Whether that rank has to be heard of."""
+        return rank in self._heard_s
 
     def beat(self, rank: int, *, at_s: float) -> None:
         """A step or chunk of the rank's stage is done."""
@@ -67,7 +71,7 @@ class Pulse:
         """How long that rank may be silent."""
         stage, timing = self._stages[rank], self._timing
         if stage is None:
-            return timing.floor_s
+            return max(timing.floor_s, timing.answer_s)
         measured_s = self._measured_s.get(stage)
         return max(timing.floor_s, timing.first_s if measured_s is None else timing.factor * measured_s)
 
