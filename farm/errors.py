@@ -8,14 +8,14 @@ FarmError
 │   └── RunHeldError        another driver holds the run
 ├── ClipError               one clip cannot be made; the others go on            exit 1
 │   ├── InputError          its input is bad: dead letter, never retried
-│   ├── RenderError         its render failed: once more with a tamer plan, then dead letter
-│   │   ├── NotFiniteError      NaN or infinity in latents or frames
-│   │   └── MemoryExhaustedError  device or host memory ran out
-│   └── AttemptsError       it failed too often: dead letter
+│   └── RenderError         its render failed: once more with a tamer plan, then dead letter
+│       ├── NotFiniteError      NaN or infinity in latents or frames
+│       └── MemoryExhaustedError  device or host memory ran out
 ├── TransientError          lost worker, throttled storage: try again, costs the clip no attempt
 │   ├── GangError           the gang broke at a clip: rebuilt, and the clip goes on where its state was kept
 │   │   ├── RankLostError       a rank's process died
-│   │   └── HangError           no heartbeat within the gang's deadline
+│   │   ├── HangError           no heartbeat within the gang's deadline
+│   │   └── LeaderLostError     the gang's leader died, which its successor at the clip found
 │   ├── GangStartError      the gang did not come up: says nothing about a clip
 │   └── TakenOverError      another worker has begun this clip since: this one stops
 ├── ClipYielded             a clip was put down at a checkpoint because its worker was told to stop
@@ -80,10 +80,6 @@ class MemoryExhaustedError(RenderError):
     """The device or the host had no memory left for this clip."""
 
 
-class AttemptsError(ClipError):
-    """The clip used up its attempts."""
-
-
 class TransientError(FarmError):
     """What was asked may succeed when tried again; it says nothing about the clip."""
 
@@ -98,6 +94,10 @@ class RankLostError(GangError):
 
 class HangError(GangError):
     """No rank made itself heard for longer than this gang's own deadline; the message holds the ranks' stacks."""
+
+
+class LeaderLostError(GangError):
+    """The process that led the clip's rendering died; nobody could tell but whoever took the clip up after it."""
 
 
 class GangStartError(TransientError):

@@ -48,6 +48,18 @@ STAGE_SECONDS = Series(
 )
 FRAMES = Series(name="farm_frames", kind="counter", about="Frames of finished video.", labels=("model",))
 DENOISE_STEPS = Series(name="farm_denoise_steps", kind="counter", about="Denoising steps done.", labels=("model",))
+LOST_STEPS = Series(
+    name="farm_lost_steps",
+    kind="counter",
+    about="Denoising steps that a fault made void, so that they are computed twice.",
+    labels=("model",),
+)
+GANG_REBUILDS = Series(
+    name="farm_gang_rebuilds",
+    kind="counter",
+    about="Gangs that broke, by the class of what broke them; each is built anew at its next clip.",
+    labels=("reason",),
+)
 DEVICE_SECONDS = Series(
     name="farm_device_seconds", kind="counter", about="Seconds that devices spent on clips.", labels=("device",)
 )
@@ -71,6 +83,8 @@ SERIES: Mapping[str, Series] = {
         STAGE_SECONDS,
         FRAMES,
         DENOISE_STEPS,
+        LOST_STEPS,
+        GANG_REBUILDS,
         DEVICE_SECONDS,
         COST,
         PUBLISH_CONFLICTS,

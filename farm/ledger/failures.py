@@ -23,6 +23,7 @@ class DeadLetter(BaseModel):
         error_class: name of the error's class, which decides whether a retry can help.
         command: what to type to see it fail again in the foreground.
         failed_at: UTC in ISO 8601.
+        parallel: how the ranks shared it, as in `Execution`; None for one alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -37,6 +38,7 @@ class DeadLetter(BaseModel):
     worker: str
     failed_at: str
     command: str
+    parallel: str | None = None
 
 
 def reproducing_command(out_uri: str, clip_id: str) -> str:

@@ -1,45 +1,40 @@
 """One clip from its spec and text states to its record: the one path that batch and online share.
 
-It knows neither Ray nor torch. Faults of the clip end in a dead letter; faults of the machine are raised.
+It knows neither Ray nor torch. Faults of the clip climb its ladder (`farm.workers.ladder`) and may end in a dead
+letter; faults of the machine are raised.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Literal
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from farm import ledger, metrics
-from farm.errors import AttemptsError, ClipError, StorageError, TransientError, UsageError
+from farm.errors import (
+    ClipYielded,
+    GangError,
+    LeaderLostError,
+    StorageError,
+    TakenOverError,
+    TransientError,
+    UsageError,
+)
 from farm.files import Files
-from farm.media import EncodedVideo
 from farm.metrics import Meter
-from farm.provenance import Execution, Record, Worker, build_record
+from farm.provenance import Execution, Worker
+from farm.sampler_state import misfit, read_header
 from farm.settings import Settings
+from farm.spec import ClipSpec
 from farm.storage.base import Storage
-from farm.workers.engine import Order, RenderEngine, Unwatched
-from farm.workers.making import ClipJob, Clock, fetch_input, make_clip
+from farm.workers.engine import CheckpointPolicy, Order, RenderEngine, SamplerState
+from farm.workers.keeping import ClipWatch, StateKeeper
+from farm.workers.ladder import MAX_ATTEMPTS, Ladder
+from farm.workers.making import ClipJob, fetch_input, make_clip
+from farm.workers.publishing import Publisher
+from farm.workers.work import Made, Outcome, Work
 from farm.workers.workbench import Workbench
 
-# Faults of one clip, inside a living process or killing it, before it is given up.
-MAX_ATTEMPTS = 3
-
-Status = Literal["committed", "existing", "lost", "failed", "skipped"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a clip. `timings` are seconds per stage, empty where nothing was rendered."""
-
-    clip_id: str
-    status: Status
-    device: str = ""
-    device_seconds: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict)
-    error_class: str | None = None
-    message: str | None = None
+__all__ = ["MAX_ATTEMPTS", "Outcome", "Renderer"]
 
 
 class Renderer:
@@ -48,8 +43,9 @@ class Renderer:
     Args:
         open_engine: loads the model; called at the first clip that has no record.
         storage: the output, which holds the ledger.
-        bench: this process's local folder; it remembers which clip a killed predecessor was at.
-        should_stop: asked before each clip; a clip that has begun is finished.
+        bench: this process's local folder; it remembers which clips killed predecessors were at.
+        policy: when the states of a clip in work are kept.
+        should_stop: asked before each clip and after each of its steps; a clip that has begun is put down.
     """
 
     def __init__(
@@ -61,160 +57,180 @@ class Renderer:
         worker: Worker,
         bench: Workbench,
         meter: Meter,
+        policy: CheckpointPolicy | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._open_engine = open_engine
         self._engine: RenderEngine | None = None
+        self._is_broken = False
         self._storage = storage
         self._settings = settings
         self._files = Files(settings)
-        self._worker = worker
+        self._name = f"{worker.host}:{worker.pid}"
         self._bench = bench
         self._meter = meter
+        self._policy = policy or CheckpointPolicy()
         self._should_stop = should_stop
+        self._publisher = Publisher(storage, settings=settings, worker=worker, meter=meter)
+        # Two threads, as a state of the next clip must not wait for the upload of a video.
+        self._keeping = ThreadPoolExecutor(1, "keep-states")
+        self._publishing = ThreadPoolExecutor(1, "publish")
 
     def render(self, job: ClipJob) -> Outcome:
         """Make a clip, unless its record is there.
 
-        Raises only for faults that are no clip's: StorageError, TransientError, UsageError (weights do not load).
+        Raises only for faults that are no clip's: StorageError, UsageError (weights do not load), GangStartError and
+        other TransientErrors. Who takes the clip up again goes on from its newest state.
         """
+        (outcome,) = self.render_all([job])
+        return outcome
+
+    def render_all(self, jobs: Iterable[ClipJob]) -> Generator[Outcome, None, None]:
+        """Make clips, each published while the next is rendered; one outcome for each, in their order.
+
+        An outcome thus waits for the next clip to be made. Raises as `render` does, after the outcomes so far.
+        """
+        behind: list[Future[Outcome]] = []
+        try:
+            for job in jobs:
+                behind.append(self._publishing.submit(self._settled, job, self._make(job)))
+                if len(behind) > 1:
+                    yield behind.pop(0).result()
+        except Exception:
+            for outcome in behind:
+                yield outcome.result()
+            raise
+        else:
+            for outcome in behind:
+                yield outcome.result()
+        finally:
+            wait(behind)
+
+    def close(self) -> None:
+        """End the engine; nothing can be rendered afterwards."""
+        self._publishing.shutdown()
+        self._keeping.shutdown()
+        if self._engine is not None:
+            self._engine.close()
+
+    def _make(self, job: ClipJob) -> Made | Outcome:
         clip_id = job.spec.clip_id
         if self._should_stop():
             return Outcome(clip_id=clip_id, status="skipped")
-        outcome = self._outcome(job, clip_id)
-        self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
-        return outcome
-
-    def _outcome(self, job: ClipJob, clip_id: str) -> Outcome:
         if ledger.read_record(self._storage, clip_id) is not None:
             return Outcome(clip_id=clip_id, status="existing")
-        if self._engine is None:
-            self._engine = self._open_engine()
-        if self._bench.was_killed_at(clip_id):
-            self._note_fault(clip_id, "the rendering process died")
+        self._whole_engine()
+        work = self._begun(job)
+        with work.in_hand():
+            return self._publisher.give_up(work) if work.ladder.is_used_up else self._made(work)
+
+    def _begun(self, job: ClipJob) -> Work:
+        turn = ledger.begin_clip(self._storage, job.spec.clip_id, worker=self._name)
+        ladder = Ladder(self._storage, turn, worker=self._name)
+        left = self._bench.left_behind(turn.clip_id)
+        if left is not None and left.is_killed:
+            ladder.leader_died(LeaderLostError("the process that led its rendering was killed"))
+        return Work(
+            job=job,
+            turn=turn,
+            ladder=ladder,
+            note=self._bench.begin(turn.clip_id, steps=0 if left is None else left.steps),
+            keeper=StateKeeper(turn, self._keeping),
+            path=self._bench.folder / f"{turn.clip_id}.mp4",
+        )
+
+    def _made(self, work: Work) -> Made | Outcome:
+        """Try until the clip is made or given up."""
         while True:
             try:
-                self._refuse_if_used_up(clip_id)
-                with self._bench.working_at(clip_id):
-                    return self._rendered(job, self._engine)
-            except ClipError as error:
-                return self._give_up(job, error)
+                return self._attempt(work, self._whole_engine())
+            except ClipYielded:
+                return work.end("skipped")
+            except TakenOverError:
+                self._count_lost(work, go_on_at=work.keeper.kept_step)
+                return work.end("lost")
+            except GangError as error:
+                self._is_broken = True
+                is_the_end = work.ladder.is_the_end(error)
             except (StorageError, TransientError, UsageError):
                 raise
             except Exception as error:  # the boundary: what nobody expected is the clip's fault, until it repeats
-                if self._note_fault(clip_id, f"{type(error).__name__}: {error}") >= MAX_ATTEMPTS:
-                    return self._give_up(job, error)
+                is_the_end = work.ladder.is_the_end(error)
+            if is_the_end:
+                return self._publisher.give_up(work)
 
-    def _rendered(self, job: ClipJob, engine: RenderEngine) -> Outcome:
-        clock, asset = Clock(), job.spec.image
-        with clock.stage("input"):
+    def _attempt(self, work: Work, engine: RenderEngine) -> Made:
+        job, spec, is_tame = work.job, work.job.spec, work.ladder.is_tame
+        with work.clock.stage("input"):
             most = self._settings.max_input_bytes
-            image = None if asset is None else fetch_input(asset, self._files, max_bytes=most)
-        path = self._bench.folder / f"{job.spec.clip_id}.mp4"
+            image = None if spec.image is None else fetch_input(spec.image, self._files, max_bytes=most)
+        execution = engine.execution(spec, is_tame=is_tame)
+        state = self._state(work, execution)
+        order = Order(spec=spec, text=job.text, image=image, state=state, is_tame=is_tame, policy=self._policy)
         try:
-            order = Order(spec=job.spec, text=job.text, image=image)
-            made = make_clip(job, engine, order, path=path, clock=clock, watch=_StepCounter(self._meter, job))
-            record = self._record(job, made.video, execution=engine.execution(job.spec), clock=clock)
-            artifacts = ledger.Artifacts(video=path, thumbnail=made.poster, strip=made.strip)
-            with clock.stage("publish"):
-                commit = ledger.commit_clip(self._storage, record, artifacts=artifacts)
-        finally:
-            path.unlink(missing_ok=True)
-        ledger.clear_failure(self._storage, record.clip_id)
-        self._measure(record, clock, has_won=commit.has_won)
-        return Outcome(
-            clip_id=record.clip_id,
-            status="committed" if commit.has_won else "lost",
-            device=record.execution.device,
-            device_seconds=record.device_seconds,
-            timings=clock.timings,
+            clip = make_clip(job, engine, order, path=work.path, clock=work.clock, watch=self._watch(work))
+        except Exception:
+            work.keeper.flush()  # what was kept before the fault counts; that it could not be kept is the worse fault
+            raise
+        device_seconds = work.clock.elapsed_s * execution.degree
+        return Made(work=work, clip=clip, execution=execution, device_seconds=device_seconds)
+
+    def _state(self, work: Work, execution: Execution) -> SamplerState | None:
+        """The newest state that fits. What had been done beyond it is lost."""
+        found = None
+        for kept, data in work.turn.states():
+            why = _misfit(data, work.job.spec, execution)
+            if why is None:
+                found = SamplerState(step=kept.step, data=data)
+                break
+            work.turn.discard(kept)
+            work.discarded += (f"the state after step {kept.step} could not be gone on from: {why}",)
+        step = 0 if found is None else found.step
+        work.resumed_at += () if found is None else (step,)
+        work.parallel = work.parallel or execution.parallel
+        work.keeper = StateKeeper(work.turn, self._keeping, kept_step=step)
+        self._count_lost(work, go_on_at=step)
+        return found
+
+    def _count_lost(self, work: Work, *, go_on_at: int) -> None:
+        lost_steps = max(0, work.note.steps - go_on_at)
+        work.lost_steps += lost_steps
+        work.note.stepped(go_on_at)
+        self._meter.record(metrics.LOST_STEPS, lost_steps, model=work.job.model_name)
+
+    def _watch(self, work: Work) -> ClipWatch:
+        return ClipWatch(
+            work.keeper,
+            work.note,
+            every_steps=self._policy.every_steps,
+            should_stop=self._should_stop,
+            meter=self._meter,
+            model=work.job.model_name,
         )
 
-    def _record(self, job: ClipJob, video: EncodedVideo, *, execution: Execution, clock: Clock) -> Record:
-        device_seconds = clock.elapsed_s * execution.degree
-        price = self._settings.price(execution.device)
-        # A CPU's price is that of one core.
-        num_units = execution.threads if execution.device.startswith("cpu") else 1
-        return build_record(
-            job.spec,
-            model_name=job.model_name,
-            sha256=video.sha256,
-            size_bytes=video.size_bytes,
-            execution=execution,
-            worker=self._worker,
-            committed_at=_now(),
-            timings={name: round(seconds, 4) for name, seconds in clock.timings.items()},
-            device_seconds=round(device_seconds, 4),
-            attempts=ledger.count_attempts(self._storage, job.spec.clip_id) + 1,
-            cost=None if price is None else device_seconds / 3600 * price * num_units,
-            currency=self._settings.currency,
-            warnings=job.warnings,
-        )
+    def _whole_engine(self) -> RenderEngine:
+        if self._engine is None:
+            self._engine = self._open_engine()
+        if self._is_broken:
+            self._engine.rebuild()
+            self._is_broken = False
+        return self._engine
 
-    def _refuse_if_used_up(self, clip_id: str) -> None:
-        attempts = ledger.count_attempts(self._storage, clip_id)
-        if attempts >= MAX_ATTEMPTS:
-            raise AttemptsError(f"it failed {attempts} times; the reasons lie in attempts/{clip_id}")
+    def _settled(self, job: ClipJob, made: Made | Outcome) -> Outcome:
+        outcome = made if isinstance(made, Outcome) else self._published(made)
+        self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
+        return outcome
 
-    def _note_fault(self, clip_id: str, reason: str) -> int:
-        return ledger.note_attempt(self._storage, clip_id, reason=reason, worker=self._name)
-
-    def _give_up(self, job: ClipJob, error: Exception) -> Outcome:
-        spec, name = job.spec, type(error).__name__
-        letter = ledger.DeadLetter(
-            clip_id=spec.clip_id,
-            run_id=job.run_id,
-            row=letter_row(job),
-            error_class=name,
-            message=str(error),
-            traceback="".join(traceback.format_exception(error)),
-            attempts=max(1, ledger.count_attempts(self._storage, spec.clip_id)),
-            worker=self._name,
-            failed_at=_now(),
-            command=ledger.reproducing_command(self._storage.uri, spec.clip_id),
-        )
-        ledger.write_failure(self._storage, letter)
-        return Outcome(clip_id=spec.clip_id, status="failed", error_class=name, message=str(error))
-
-    @property
-    def _name(self) -> str:
-        return f"{self._worker.host}:{self._worker.pid}"
-
-    def _measure(self, record: Record, clock: Clock, *, has_won: bool) -> None:
-        meter, device = self._meter, record.execution.device
-        for stage, seconds in clock.timings.items():
-            meter.record(metrics.STAGE_SECONDS, seconds, stage=stage)
-        meter.record(metrics.DEVICE_SECONDS, record.device_seconds, device=device)
-        meter.record(metrics.COST, record.cost or 0.0, device=device)
-        if not has_won:
-            meter.record(metrics.PUBLISH_CONFLICTS)
-            return
-        video, model = record.video, record.model_name
-        meter.record(metrics.CLIP_RENDER_SECONDS, clock.elapsed_s, model=model)
-        meter.record(metrics.FRAMES, video.num_frames, model=model)
-        meter.record(metrics.VIDEO_SECONDS, video.num_frames / video.fps, model=model)
+    def _published(self, made: Made) -> Outcome:
+        with made.work.in_hand():
+            try:
+                return self._publisher.publish(made)
+            except TakenOverError:
+                return made.work.end("lost")
 
 
-class _StepCounter(Unwatched):
-    def __init__(self, meter: Meter, job: ClipJob) -> None:
-        self._meter = meter
-        self._model = job.model_name
-
-    def stepped(self, done: int, total: int) -> None:
-        self._meter.record(metrics.DENOISE_STEPS, model=self._model)
-
-
-def letter_row(job: ClipJob) -> dict[str, object]:
-    """What a dead letter keeps of its job: all that rendering it again takes."""
-    return {
-        "row": job.row,
-        "id": job.id,
-        "prompt": job.spec.prompt,
-        "model_name": job.model_name,
-        "model": job.model_path,
-        "spec": job.spec.canonical_json(),
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _misfit(data: bytes, spec: ClipSpec, execution: Execution) -> str | None:
+    try:
+        return misfit(read_header(data), spec, execution)
+    except ValueError as error:
+        return str(error)

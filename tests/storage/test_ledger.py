@@ -124,12 +124,15 @@ def test_dead_letters(storage: Storage) -> None:
 
 
 def test_attempts_are_counted_apart_even_when_noted_at_once(storage: Storage) -> None:
-    def note(_: int) -> int:
-        return ledger.note_attempt(storage, "ab" * 16, reason="lost rank", worker="here")
+    def note(number: int) -> int:
+        attempt = ledger.Attempt(error_class="RankLostError", reason=f"rank {number} was killed", worker="here")
+        return ledger.note_attempt(storage, "ab" * 16, attempt)
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(note, range(4))) == [1, 2, 3, 4]
     assert ledger.count_attempts(storage, "ab" * 16) == 4
+    reasons = {attempt.reason for attempt in ledger.read_attempts(storage, "ab" * 16)}
+    assert reasons == {f"rank {number} was killed" for number in range(4)}
     ledger.clear_attempts(storage, "ab" * 16)
     assert ledger.count_attempts(storage, "ab" * 16) == 0
 
@@ -158,6 +161,9 @@ def test_comparable_hides_circumstances_alone() -> None:
             "device_seconds": 9.0,
             "cost": 1.0,
             "attempts": 3,
+            "resumed_at": (4,),
+            "lost_steps": 2,
+            "discarded": ("the state after step 9",),
         }
     )
     assert comparable(here) == comparable(there)

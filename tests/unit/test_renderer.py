@@ -141,7 +141,7 @@ def test_a_clip_that_kills_its_process_is_given_up(out: Storage, tmp_path: Path)
         assert deaths <= MAX_ATTEMPTS
     letter = ledger.read_failure(LocalStorage(tmp_path / "out"), job.spec.clip_id)
     assert letter is not None
-    assert (letter.error_class, letter.attempts, deaths) == ("AttemptsError", MAX_ATTEMPTS, MAX_ATTEMPTS)
+    assert (letter.error_class, letter.attempts, deaths) == ("LeaderLostError", MAX_ATTEMPTS, MAX_ATTEMPTS)
 
 
 def test_a_fault_of_the_storage_is_raised(out: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

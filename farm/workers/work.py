@@ -1,0 +1,109 @@
+"""A clip in work, from its beginning to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from farm.ledger import Turn
+from farm.provenance import Execution
+from farm.workers.keeping import StateKeeper
+from farm.workers.ladder import Ladder
+from farm.workers.making import ClipJob, Clock, MadeClip
+from farm.workers.workbench import Note
+
+Status = Literal["committed", "existing", "lost", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a clip.
+
+    Args:
+        timings: seconds per stage, empty where nothing was rendered.
+        lost_steps: denoising steps that faults made void, so that they are computed twice.
+        num_resumes: how often the clip went on from a kept state; its timings then tell of a part of it.
+    """
+
+    clip_id: str
+    status: Status
+    device: str = ""
+    device_seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
+    error_class: str | None = None
+    message: str | None = None
+    lost_steps: int = 0
+    num_resumes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """All that goes with a clip until it is settled.
+
+    Args:
+        note: on the bench; its steps are those of the try that came furthest.
+        path: of the video in the making.
+        lost_steps: see `Outcome`.
+        resumed_at: steps done in the states that this turn went on from.
+        discarded: why it could not go on from others.
+        parallel: as in `Execution`, of the first try.
+    """
+
+    job: ClipJob
+    turn: Turn
+    ladder: Ladder
+    note: Note
+    keeper: StateKeeper
+    path: Path
+    clock: Clock = field(default_factory=Clock)
+    lost_steps: int = 0
+    resumed_at: tuple[int, ...] = ()
+    discarded: tuple[str, ...] = ()
+    parallel: str | None = None
+
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """An exception leaves the clip to a later turn, which counts what was lost."""
+        try:
+            yield
+        except BaseException:
+            self.path.unlink(missing_ok=True)
+            self.note.put_down()
+            raise
+
+    def end(
+        self,
+        status: Status,
+        *,
+        device: str = "",
+        device_seconds: float = 0.0,
+        error_class: str | None = None,
+        message: str | None = None,
+    ) -> Outcome:
+        """Clear the bench; what became of the clip."""
+        self.path.unlink(missing_ok=True)
+        self.note.remove()
+        return Outcome(
+            clip_id=self.turn.clip_id,
+            status=status,
+            device=device,
+            device_seconds=device_seconds,
+            timings=self.clock.timings if device else {},
+            error_class=error_class,
+            message=message,
+            lost_steps=self.lost_steps,
+            num_resumes=len(self.resumed_at),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A clip that has only to be published."""
+
+    work: Work
+    clip: MadeClip
+    execution: Execution
+    device_seconds: float
