@@ -10,17 +10,18 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from farm.control import standing_stop
 from farm.ledger import failed_ids, read_failure, read_records
 from farm.ledger.failures import DeadLetter
 from farm.ledger.parallel import map_in_order
 from farm.storage import Storage
 
-Status = Literal["committed", "failed", "rejected", "pending"]
+Status = Literal["committed", "failed", "rejected", "pending", "cancelled"]
 Row = dict[str, Any]
 
 SCHEMA = pa.schema(
@@ -60,7 +61,7 @@ PART_ROWS = 50_000
 class Totals:
     """Sums over a run. Rows count by status; the rest counts each committed clip once, though rows may share it."""
 
-    rows: dict[Status, int] = field(default_factory=lambda: {"committed": 0, "failed": 0, "rejected": 0, "pending": 0})
+    rows: dict[Status, int] = field(default_factory=lambda: dict.fromkeys(get_args(Status), 0))
     video_seconds: float = 0.0
     size_bytes: int = 0
     device_seconds: float = 0.0
@@ -99,15 +100,18 @@ class Totals:
 def write_results(out: Storage, run_id: str) -> Totals:
     """Derive the results of a planned run from rows.parquet, rejected.parquet and the ledger, and sum them up.
 
-    May be called at any time, also of an interrupted run: what is neither committed nor failed is pending.
+    May be called at any time, also of an interrupted run: what is neither committed nor failed is pending, or cancelled
+    where that is what someone told the run.
     """
+    stop = standing_stop(out, run_id)
+    left: Status = "cancelled" if stop is not None and stop.action == "cancel" else "pending"
     folder = f"runs/{run_id}"
     admitted = _rows_of(out, f"{folder}/rows.parquet")
     rejected = (_rejected(row) for row in _rows_of(out, f"{folder}/rejected.parquet"))
     ordered = heapq.merge(admitted, rejected, key=lambda row: int(row["row"]))
     totals, number = Totals(), 0
     for number, part in enumerate(_parts(ordered)):
-        lines = _with_outcomes(out, part)
+        lines = _with_outcomes(out, part, left=left)
         for line in lines:
             totals.add(line)
         _write_part(out, f"{folder}/results/part-{number:05d}.parquet", lines)
@@ -156,11 +160,11 @@ def _prompt_of(request: str | None) -> str | None:
     return prompt if isinstance(prompt, str) else None
 
 
-def _with_outcomes(out: Storage, part: Sequence[Row]) -> list[Row]:
+def _with_outcomes(out: Storage, part: Sequence[Row], *, left: Status) -> list[Row]:
     ids = {row["clip_id"] for row in part if row.get("clip_id")}
     records = {record["clip_id"]: record for record in read_records(out, ids)} if ids else {}
     letters = _letters(out, ids - records.keys())
-    return [_line(out, row, records=records, letters=letters) for row in part]
+    return [_line(out, row, records=records, letters=letters, left=left) for row in part]
 
 
 def _letters(out: Storage, ids: set[str]) -> Mapping[str, DeadLetter]:
@@ -169,9 +173,11 @@ def _letters(out: Storage, ids: set[str]) -> Mapping[str, DeadLetter]:
     return {letter.clip_id: letter for letter in letters if letter is not None}
 
 
-def _line(out: Storage, row: Row, *, records: Mapping[str, Row], letters: Mapping[str, DeadLetter]) -> Row:
+def _line(
+    out: Storage, row: Row, *, records: Mapping[str, Row], letters: Mapping[str, DeadLetter], left: Status
+) -> Row:
     clip_id = str(row.get("clip_id"))
-    outcome: Row = {"status": "pending"}
+    outcome: Row = {"status": left}
     if row.get("status") == "rejected":
         outcome = {}
     elif clip_id in records:

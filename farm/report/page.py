@@ -115,7 +115,7 @@ def _subtitle(facts: RunFacts) -> str:
 
 def _figures(facts: RunFacts, totals: Totals) -> str:
     figures = [("committed", f"{totals.rows['committed']:,}"), ("clips", f"{totals.num_clips:,}")]
-    figures += [(name, f"{totals.rows[name]:,}") for name in ("failed", "rejected", "pending") if totals.rows[name]]
+    figures += [(status, f"{count:,}") for status, count in totals.rows.items() if count and status != "committed"]
     figures += [
         ("of video", _duration(totals.video_seconds)),
         ("on disk", _size(totals.size_bytes)),

@@ -10,6 +10,7 @@ import pytest
 from example_run import RUN, write_plan
 
 from farm import results
+from farm.control import give_command
 from farm.results import read_results, write_results
 from farm.storage import LocalStorage, MemoryStorage
 
@@ -29,9 +30,18 @@ def test_results_cover_each_row_once_in_order(local_run: LocalStorage) -> None:
     assert (failed["error_class"], failed["attempts"], failed["uri"]) == ("RenderError", 2, None)
     assert rejected["error"] == "width: 65 is no multiple of 16; seed: <b>negative</b>"
     assert rejected["prompt"] == "a bad row"
-    assert totals.rows == {"committed": 4, "failed": 1, "rejected": 1, "pending": 1}
+    assert totals.rows == {"committed": 4, "failed": 1, "rejected": 1, "pending": 1, "cancelled": 0}
     assert (totals.num_clips, totals.device_seconds, totals.cost) == (3, 6.0, 0.75)
     assert totals.stage_seconds == {"denoise": 4.5, "decode": 1.5}
+
+
+def test_what_is_left_of_a_cancelled_run_is_cancelled(local_run: LocalStorage) -> None:
+    give_command(local_run, RUN, "cancel", by="ann@here")
+    totals = write_results(local_run, RUN)
+    assert (totals.rows["pending"], totals.rows["cancelled"], totals.rows["committed"]) == (0, 1, 4)
+    assert [row["status"] for row in read_results(local_run, RUN)][-1] == "cancelled"
+    give_command(local_run, RUN, "resume", by="ann@here")
+    assert write_results(local_run, RUN).rows["pending"] == 1
 
 
 def test_results_in_several_parts_leave_no_stale_part(local_run: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
