@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from farm.calibration import ASSUMED_VAE_SHARE, Calibration, assumed_speed
+from farm.degrees import Demand, speed_up
+from farm.memory import Memory, Need, need_of, stage_parameters
 from farm.models import Card, ModelDims, VAEDims
+from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.settings import Settings
 from farm.spec import ClipSpec
 
-BYTES = {"float32": 4, "bfloat16": 2}
-PROCESS_BYTES = 1 * 2**30  # Python, torch and Ray, before any weights
 SECONDS_PER_HOUR = 3600.0
 
 
@@ -33,15 +34,6 @@ class Work:
     @property
     def flops(self) -> float:
         return self.dit_flops + self.vae_flops
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Bytes of one renderer on its device and on its host, and of one text encoder on its host. Estimates."""
-
-    device_bytes: int
-    host_bytes: int
-    encoder_bytes: int
 
 
 def work_of(spec: ClipSpec, card: Card) -> Work:
@@ -68,81 +60,90 @@ def _decode_flops(vae: VAEDims, *, width: int, height: int, num_frames: int) -> 
     positions = float(num_frames * (width // vae.patch_size) * (height // vae.patch_size))
     flops = 0.0
     for stage, multiplier in enumerate(vae.dim_mult):  # from full resolution inwards
-        flops += positions * 2 * _stage_parameters(vae, multiplier)
+        flops += positions * 2 * stage_parameters(vae, multiplier)
         shrinks_in_time = stage < len(vae.temporal_downsample) and vae.temporal_downsample[stage]
         positions /= 8 if shrinks_in_time else 4
     return flops
 
 
-def _stage_parameters(vae: VAEDims, multiplier: int) -> int:
-    return int((vae.num_res_blocks + 1) * 2 * 27 * (vae.decoder_dim * multiplier) ** 2)
-
-
-def memory_of(spec: ClipSpec, card: Card, *, device: str) -> Memory:
-    """What rendering this clip needs; on a device kind of "cpu" all of it is host memory."""
-    dims, width = card.dims, BYTES[spec.dtype]
-    tokens = dims.num_tokens(spec.render_width, spec.render_height, num_frames=spec.num_frames)
-    vae = dims.vae
-    vae_parameters = 2 * sum(_stage_parameters(vae, multiplier) for multiplier in vae.dim_mult)
-    weights = dims.num_experts * dims.dit.num_parameters * width + vae_parameters * 4
-    denoise = tokens * (8 * dims.dit.dim + 2 * dims.dit.ffn_dim) * width
-    # A chunk of four frames, the two that each convolution keeps, and what goes in and out, in fp32 at full size.
-    decode = 12 * vae.decoder_dim * 4 * (spec.render_width * spec.render_height) // vae.patch_size**2
-    render = weights + max(denoise, decode)
-    encoder = PROCESS_BYTES + dims.text.num_parameters * BYTES[card.dtype]
-    if device == "cpu":
-        return Memory(device_bytes=0, host_bytes=PROCESS_BYTES + render, encoder_bytes=encoder)
-    return Memory(device_bytes=render, host_bytes=2 * PROCESS_BYTES, encoder_bytes=encoder)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipCost:
-    """One clip. `seconds` of one device; None where it was neither measured nor is known."""
+    """One clip: what it asks for, wherever it is made."""
 
     work: Work
-    memory: Memory
-    seconds: float | None
+    need: Need
+    is_guided: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """What the plan is estimated for: `num_actors` renderers, each on one device (or `threads` cores of a CPU)."""
+    """What the plan is estimated for: `num_actors` gangs, each rank on one device (or `threads` cores of a CPU).
+
+    Args:
+        tiles: pieces that a rank decodes a clip in.
+        fits: whether a rank's device has the memory, by estimate.
+        reasons: why clips are shared so, in sentences.
+    """
 
     device: str = "cpu"
     num_actors: int = 1
     threads: int = 1
+    parallel: ParallelPlan = ONE_RANK
+    tiles: int = 1
+    fits: bool = True
+    reasons: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
-        """Priced units of one actor: cores or devices."""
+        """Priced units of one rank: cores or devices."""
         return self.threads if self.device == "cpu" else 1
+
+    @property
+    def speed_up(self) -> float:
+        """How much sooner a gang has a clip than one rank alone."""
+        return speed_up(self.parallel, self.device)
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """Work and memory of one model's clips in a run, added up."""
+    """Work and needs of one model's clips in a run, added up."""
 
     card: Card
     num_clips: int = 0
+    num_guided: int = 0
     num_tokens: int = 0
     dit_flops: float = 0.0
     vae_flops: float = 0.0
-    memory: Memory = field(default_factory=lambda: Memory(device_bytes=0, host_bytes=0, encoder_bytes=0))
+    need: Need = field(default_factory=Need)
 
     def add(self, cost: ClipCost) -> None:
-        """Count one clip; memory is that of the hungriest."""
+        """Count one clip; `need` is that of the hungriest."""
         self.num_clips += 1
+        self.num_guided += cost.is_guided
         self.num_tokens += cost.work.num_tokens
         self.dit_flops += cost.work.dit_flops
         self.vae_flops += cost.work.vae_flops
-        self.memory = _larger(self.memory, cost.memory)
+        self.need |= cost.need
+
+    @property
+    def demand(self) -> Demand:
+        """As the planner of degrees sees it."""
+        return Demand(
+            model=self.card.name,
+            num_heads=self.card.dims.dit.num_heads,
+            need=self.need,
+            num_clips=self.num_clips,
+            num_guided=self.num_guided,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What remains to be done. Seconds and cost are None where the device was neither measured nor is known.
 
-    `device_seconds` are summed over all actors, `wall_seconds` is how long they take together, start-up included.
+    `device_seconds` are summed over all ranks of all gangs, `wall_seconds` is how long they take together, start-up
+    included. `speed_up` is how much sooner a gang has a clip than one device: over `parallel.degree` it is the share of
+    each device's time that renders.
     """
 
     num_clips: int
@@ -150,6 +151,8 @@ class Estimate:
     flops: float
     device: str
     num_actors: int
+    parallel: ParallelPlan
+    speed_up: float
     memory: Memory
     device_seconds: float | None
     wall_seconds: float | None
@@ -162,21 +165,25 @@ class Estimate:
         return None if self.wall_seconds is None else start + timedelta(seconds=self.wall_seconds)
 
 
-def cost_of(spec: ClipSpec, card: Card, *, fleet: Fleet, calibration: Calibration | None) -> ClipCost:
-    """What one clip takes on one actor of the fleet."""
-    work = work_of(spec, card)
-    seconds = clip_seconds(work, calibration, fleet)
-    return ClipCost(work=work, memory=memory_of(spec, card, device=fleet.device), seconds=seconds)
+def cost_of(spec: ClipSpec, card: Card) -> ClipCost:
+    """What one clip asks for."""
+    return ClipCost(work=work_of(spec, card), need=need_of(spec, card), is_guided=spec.is_guided)
 
 
 def clip_seconds(work: Work, calibration: Calibration | None, fleet: Fleet) -> float | None:
-    """Seconds of one device for one clip, None where the device was neither measured nor is known."""
+    """Seconds of one gang for one clip, None where the device was neither measured nor is known."""
+    return _gang_seconds(work, calibration, fleet, num_clips=1)
+
+
+def _gang_seconds(work: Work, calibration: Calibration | None, fleet: Fleet, *, num_clips: int) -> float | None:
     if calibration is not None:
-        return calibration.seconds(work.dit_flops, work.vae_flops, num_clips=1)
+        # Measured of one rank's share, or taken back to it: see `jobs.calibrating`.
+        alone_s = calibration.seconds(work.dit_flops, work.vae_flops, num_clips=0)
+        return alone_s / fleet.speed_up + calibration.overhead_seconds * num_clips
     speed = assumed_speed(fleet.device)
     if speed is None:
         return None
-    return (work.dit_flops + work.vae_flops / ASSUMED_VAE_SHARE) / (speed * fleet.units)
+    return (work.dit_flops + work.vae_flops / ASSUMED_VAE_SHARE) / (speed * fleet.units * fleet.speed_up)
 
 
 def estimate(
@@ -186,13 +193,14 @@ def estimate(
     tallies = [tally for tally in tallies if tally.num_clips]
     seconds = [_tally_seconds(tally, calibrations.get(tally.card.name), fleet) for tally in tallies]
     known = [second for second in seconds if second is not None]
-    device_seconds = math.fsum(known) if len(known) == len(tallies) else None
+    gang_seconds = math.fsum(known) if len(known) == len(tallies) else None
+    device_seconds = None if gang_seconds is None else gang_seconds * fleet.parallel.degree
     load = sum(calibrations[tally.card.name].load_seconds for tally in tallies if tally.card.name in calibrations)
     price, num_clips = settings.price(fleet.device), sum(tally.num_clips for tally in tallies)
     busy = max(1, min(fleet.num_actors, num_clips))
-    memory = Memory(device_bytes=0, host_bytes=0, encoder_bytes=0)
+    need = Need()
     for tally in tallies:
-        memory = _larger(memory, tally.memory)
+        need |= tally.need
     is_priced = device_seconds is not None and price is not None
     return Estimate(
         num_clips=num_clips,
@@ -200,9 +208,11 @@ def estimate(
         flops=math.fsum(tally.dit_flops + tally.vae_flops for tally in tallies),
         device=fleet.device,
         num_actors=fleet.num_actors,
-        memory=memory,
+        parallel=fleet.parallel,
+        speed_up=fleet.speed_up,
+        memory=need.memory(fleet.device, parallel=fleet.parallel, tiles=fleet.tiles),
         device_seconds=device_seconds,
-        wall_seconds=None if device_seconds is None else device_seconds / busy + load,
+        wall_seconds=None if gang_seconds is None else gang_seconds / busy + load,
         cost=(device_seconds or 0.0) / SECONDS_PER_HOUR * (price or 0.0) * fleet.units if is_priced else None,
         currency=settings.currency,
         is_measured=bool(tallies) and all(tally.card.name in calibrations for tally in tallies),
@@ -210,15 +220,5 @@ def estimate(
 
 
 def _tally_seconds(tally: Tally, calibration: Calibration | None, fleet: Fleet) -> float | None:
-    if calibration is not None:
-        return calibration.seconds(tally.dit_flops, tally.vae_flops, num_clips=tally.num_clips)
     total = Work(num_tokens=tally.num_tokens, dit_flops=tally.dit_flops, vae_flops=tally.vae_flops)
-    return clip_seconds(total, None, fleet)
-
-
-def _larger(one: Memory, other: Memory) -> Memory:
-    return Memory(
-        device_bytes=max(one.device_bytes, other.device_bytes),
-        host_bytes=max(one.host_bytes, other.host_bytes),
-        encoder_bytes=max(one.encoder_bytes, other.encoder_bytes),
-    )
+    return _gang_seconds(total, calibration, fleet, num_clips=tally.num_clips)

@@ -1,8 +1,12 @@
-"""How the ranks of one gang share a clip."""
+"""How the ranks of one gang share a clip, and what may be asked of whoever chooses that."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Goal = Literal["throughput", "latency"]
+"""Most clips an hour, or each clip soonest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +38,13 @@ class ParallelPlan:
 
 
 ONE_RANK = ParallelPlan()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was asked for; None leaves it to the planner (`farm.degrees`)."""
+
+    ulysses_degree: int | None = None
+    cfg_degree: int | None = None
+    num_hosts: int | None = None
+    goal: Goal | None = None

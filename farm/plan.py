@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.admission import Admission, Admitted, usable
 from farm.calibration import Calibration, read_calibration
-from farm.cost import ClipCost, Estimate, Fleet, Tally, cost_of, estimate
+from farm.cost import ClipCost, Estimate, Fleet, Tally, clip_seconds, cost_of, estimate
+from farm.degrees import Demand
 from farm.errors import ManifestError
 from farm.files import Files
 from farm.inputs import InputChecker
@@ -50,6 +51,8 @@ class Plan:
     warnings: Mapping[str, int]
     rejected: tuple[tuple[int, str | None, tuple[str, ...]], ...]  # the first few: row, id, faults
     estimate: Estimate
+    fleet: Fleet
+    demands: tuple[Demand, ...]
     segments: tuple[str, ...] = ()
 
     @property
@@ -87,7 +90,7 @@ def plan_run(
     options: RenderOptions,
     settings: Settings,
     out: Storage | None = None,
-    fleet: Fleet | None = None,
+    fleet: Callable[[Sequence[Demand]], Fleet] = lambda _: Fleet(),
     strict: bool = False,
     keep_columns: bool = False,
     publish: bool = True,
@@ -97,6 +100,8 @@ def plan_run(
 
     Nothing is written before the whole manifest was read; nothing at all without `out` or without `publish`.
     `claim` is called with the run's id in between: a driver takes its lease there, before the ledger is looked at.
+    `fleet` says what to estimate for, given all clips of the run, also those that are done: a run that goes on shares
+    its clips as before.
 
     Raises:
         ManifestError: the manifest cannot be used; with `strict` also where a row is rejected.
@@ -111,7 +116,7 @@ def plan_run(
         RowFiles(Path(folder)) as rows,
         Spool() as spool,
     ):
-        costing = _Costing(fleet or Fleet(), out)
+        costing = _Costing(out)
         admission = Admission(usable(model), options=options, settings=settings, inputs=inputs)
         _read_all(manifest, admission, costing=costing, rows=rows, spool=spool)
         if strict and rows.num_rejected:
@@ -119,7 +124,8 @@ def plan_run(
         run_id = run_id_of(manifest.sha256, model, options)
         if claim is not None:
             claim(run_id)
-        num_clips = len(spool.clip_ids)
+        num_clips, demands = len(spool.clip_ids), costing.demands(spool)
+        costing.settle(fleet(demands))
         num_done = spool.drop(committed_ids(out, among=spool.clip_ids)) if out is not None else 0
         num_failed = spool.drop(failed_ids(out)) if out is not None else 0
         return Plan(
@@ -137,7 +143,9 @@ def plan_run(
             warnings=dict(rows.warnings.most_common()),
             rejected=tuple(rows.first_rejected),
             estimate=costing.estimate(spool, settings),
-            segments=_publish(out, run_id, rows, spool) if out is not None and publish else (),
+            fleet=costing.fleet,
+            demands=demands,
+            segments=_publish(out, run_id, rows, spool, costing) if out is not None and publish else (),
         )
 
 
@@ -155,44 +163,59 @@ def _read_all(manifest: Manifest, admission: Admission, *, costing: _Costing, ro
 class _Costing:
     """Costs of clips, worked out once per shape, and their sum. Calibrations are read once per model."""
 
-    def __init__(self, fleet: Fleet, out: Storage | None) -> None:
-        self._fleet = fleet
+    def __init__(self, out: Storage | None) -> None:
+        self.fleet = Fleet()
         self._out = out
         self._calibrations: dict[str, Calibration | None] = {}
         self._costs: dict[tuple[Group, bool], ClipCost] = {}
 
+    def settle(self, fleet: Fleet) -> None:
+        """From here on seconds are those of this fleet."""
+        self.fleet = fleet
+
     def cost(self, clip: Admitted) -> ClipCost:
-        spec, card = clip.spec, clip.model.card
-        key = group_of(spec), spec.is_guided
+        key = group_of(clip.spec), clip.spec.is_guided
         if key not in self._costs:
-            calibration = self._calibration(clip.model)
-            self._costs[key] = cost_of(spec, card, fleet=self._fleet, calibration=calibration)
+            self._costs[key] = cost_of(clip.spec, clip.model.card)
         return self._costs[key]
+
+    def seconds(self, model: ModelRef, cost: ClipCost) -> float | None:
+        """Of a gang of the fleet for one clip."""
+        return clip_seconds(cost.work, self._calibration(model), self.fleet)
+
+    def demands(self, spool: Spool) -> tuple[Demand, ...]:
+        """What the planner of degrees asks of all clips in the spool."""
+        return tuple(tally.demand for tally in self._tallies(spool).values())
 
     def estimate(self, spool: Spool, settings: Settings) -> Estimate:
         """Of all clips that are left in the spool."""
-        tallies: dict[str, Tally] = {}
+        tallies = self._tallies(spool)
+        found = {model.name: self._calibration(model) for model in tallies}
+        measured = {name: calibration for name, calibration in found.items() if calibration is not None}
+        return estimate(tallies.values(), self.fleet, calibrations=measured, settings=settings)
+
+    def _tallies(self, spool: Spool) -> dict[ModelRef, Tally]:
+        tallies: dict[ModelRef, Tally] = {}
         for model, cost in spool.costs():
-            tallies.setdefault(model.fingerprint, Tally(card=model.card)).add(cost)
-        measured = {name: found for name, found in self._calibrations.items() if found is not None}
-        return estimate(tallies.values(), self._fleet, calibrations=measured, settings=settings)
+            tallies.setdefault(model, Tally(card=model.card)).add(cost)
+        return tallies
 
     def _calibration(self, model: ModelRef) -> Calibration | None:
         if model.name not in self._calibrations:
-            device, out = self._fleet.device, self._out
+            device, out = self.fleet.device, self._out
             found = read_calibration(out, device, model=model.name) if out is not None else None
             self._calibrations[model.name] = found
         return self._calibrations[model.name]
 
 
-def _publish(out: Storage, run_id: str, rows: RowFiles, spool: Spool) -> tuple[str, ...]:
+def _publish(out: Storage, run_id: str, rows: RowFiles, spool: Spool, costing: _Costing) -> tuple[str, ...]:
     """Puts the plan below OUT. Segments come last, and those of an earlier plan of this run go."""
     folder = run_folder(run_id)
     out.put_file(f"{folder}/rejected.parquet", rows.rejected_path)
     out.put_file(f"{folder}/rows.parquet", rows.admitted_path)
     earlier = set(out.names(f"{folder}/plan"))
     paths = []
-    for local in spool.write(rows.folder):
+    for local in spool.write(rows.folder, seconds=costing.seconds):
         paths.append(f"{folder}/plan/{local.name}")
         out.put_file(paths[-1], local)
     for path in earlier.difference(paths):

@@ -5,7 +5,7 @@ Specs wait in a spool file, not in memory, until all rows are read and their ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),  # folder
         ("model_name", pa.string()),
         ("num_tokens", pa.int64()),
-        ("seconds", pa.float64()),  # of one device, estimated; null where nothing is known
+        ("seconds", pa.float64()),  # of one gang, estimated; null where nothing is known
         ("spec", pa.string()),  # ClipSpec.canonical_json()
     ]
 )
@@ -114,12 +114,12 @@ class Spool:
         """Model and cost of each clip held."""
         return ((clip.model, clip.cost) for clip in self._clips.values())
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: Path, *, seconds: Callable[[ModelRef, ClipCost], float | None]) -> list[Path]:
         """Writes the segments as part-00000.parquet and so on; a segment holds clips of one model."""
         paths = []
         for number, clips in enumerate(self._segments()):
             path = folder / f"part-{number:05d}.parquet"
-            pq.write_table(self._table(clips), path, compression="zstd")
+            pq.write_table(self._table(clips, seconds), path, compression="zstd")
             paths.append(path)
         return paths
 
@@ -141,7 +141,7 @@ class Spool:
         if segment:
             yield segment
 
-    def _table(self, clips: list[_Clip]) -> pa.Table:
+    def _table(self, clips: list[_Clip], seconds: Callable[[ModelRef, ClipCost], float | None]) -> pa.Table:
         columns = {
             "clip_id": [clip.clip_id for clip in clips],
             "row": [clip.row for clip in clips],
@@ -149,7 +149,7 @@ class Spool:
             "model": [clip.model.path for clip in clips],
             "model_name": [clip.model.name for clip in clips],
             "num_tokens": [clip.cost.work.num_tokens for clip in clips],
-            "seconds": [clip.cost.seconds for clip in clips],
+            "seconds": [seconds(clip.model, clip.cost) for clip in clips],
             "spec": [self._text(clip) for clip in clips],
         }
         return pa.table(columns, schema=SCHEMA)

@@ -16,9 +16,11 @@ from farm.calibration import (
     read_calibration,
     write_calibration,
 )
-from farm.cost import Fleet, Tally, clip_seconds, cost_of, estimate, memory_of, work_of
+from farm.cost import Fleet, Tally, clip_seconds, cost_of, estimate, work_of
+from farm.memory import device_memory, need_of
 from farm.models import CARDS, ModelRef
 from farm.normalise import normalise
+from farm.parallelism import ParallelPlan
 from farm.request import RowRequest
 from farm.settings import Settings
 from farm.spec import ClipSpec, RenderOptions
@@ -31,10 +33,10 @@ def spec_of(model: str, **fields: object) -> ClipSpec:
     return normalise(request, ref, options=RenderOptions(), seed=0)
 
 
-def tally_of(model: str, num_clips: int = 1, device: str = "nvidia-h100", **fields: object) -> Tally:
+def tally_of(model: str, num_clips: int = 1, **fields: object) -> Tally:
     spec, tally = spec_of(model, **fields), Tally(card=CARDS[model])
     for _ in range(num_clips):
-        tally.add(cost_of(spec, tally.card, fleet=Fleet(device=device), calibration=None))
+        tally.add(cost_of(spec, tally.card))
     return tally
 
 
@@ -76,16 +78,57 @@ def test_a_crop_pays_for_what_is_rendered() -> None:
 
 def test_memory_is_of_the_known_order() -> None:
     def gib(model: str, device: str = "nvidia-h100") -> tuple[float, float]:
-        memory = memory_of(spec_of(model), CARDS[model], device=device)
+        memory = need_of(spec_of(model), CARDS[model]).memory(device)
         return memory.device_bytes / 2**30, memory.encoder_bytes / 2**30
 
     assert 26 < gib("wan2.1-t2v-14b")[0] < 48
     assert 52 < gib("wan2.2-t2v-a14b")[0] < 72
     assert gib("wan2.1-t2v-1.3b")[0] < 8
     assert 11 < gib("wan2.1-t2v-1.3b")[1] < 13
-    on_cpu = memory_of(spec_of("nano"), CARDS["nano"], device="cpu")
+    on_cpu = need_of(spec_of("nano"), CARDS["nano"]).memory("cpu")
     assert on_cpu.device_bytes == 0
     assert on_cpu.host_bytes < 2 * 2**30
+
+
+def test_a_gang_divides_activations_but_not_weights() -> None:
+    need = need_of(spec_of("wan2.1-t2v-14b"), CARDS["wan2.1-t2v-14b"])
+    four, guided = ParallelPlan(ulysses_degree=4), ParallelPlan(cfg_degree=2)
+    assert need.rank_bytes(four) == need.weights + need.denoise // 4
+    assert need.rank_bytes(guided) == need.rank_bytes()
+    assert need.memory("nvidia-h100", parallel=four).device_bytes == need.rank_bytes(four)
+    # Ranks of CPUs on one host map one copy of the weights.
+    alone, together = need.memory("cpu").host_bytes, need.memory("cpu", parallel=four).host_bytes
+    assert together < alone + 4 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("device", "gib"),
+    [
+        ("nvidia-h100", 80),
+        ("nvidia-h100-80gb-hbm3", 80),
+        ("nvidia-h100-nvl", 94),
+        ("nvidia-a100-sxm4-80gb", 80),
+        ("nvidia-a100-80g", 80),
+        ("nvidia-geforce-rtx-4090", 24),
+        ("nvidia-h1000", None),
+        ("abacus", None),
+    ],
+)
+def test_device_memory(device: str, gib: int | None) -> None:
+    assert device_memory(device) == (None if gib is None else gib * 2**30)
+
+
+def test_a_gang_is_sooner_done_and_takes_more_device_time() -> None:
+    settings, tallies = Settings(prices={"nvidia-h100": 3.6}), [tally_of("wan2.1-t2v-14b", 4)]
+    alone = estimate(tallies, Fleet(device="nvidia-h100"), calibrations={}, settings=settings)
+    fleet = Fleet(device="nvidia-h100", parallel=ParallelPlan(ulysses_degree=8))
+    gang = estimate(tallies, fleet, calibrations={}, settings=settings)
+    assert alone.wall_seconds is not None
+    assert gang.wall_seconds == pytest.approx(alone.wall_seconds * 288 / 1838)
+    assert alone.device_seconds is not None
+    assert gang.device_seconds == pytest.approx(alone.device_seconds * 2304 / 1838)
+    assert gang.cost == pytest.approx((gang.device_seconds or 0) / 1000)
+    assert gang.speed_up / gang.parallel.degree == pytest.approx(0.798, abs=0.001)
 
 
 def test_an_estimate_adds_up() -> None:

@@ -107,7 +107,11 @@ def test_what_changes_pixels_is_another_run(tmp_path: Path, settings: Settings) 
     ids = [plan(uri, settings, **flag).run_id for flag in flags]
     ids.append(plan(write(tmp_path / "n.jsonl", [{"prompt": "y"}]), settings).run_id)
     assert len(set(ids)) == 7
-    same = [{"options": RenderOptions(dtype="float32")}, {"keep_columns": True}, {"fleet": Fleet(num_actors=9)}]
+    same = [
+        {"options": RenderOptions(dtype="float32")},
+        {"keep_columns": True},
+        {"fleet": lambda _: Fleet(num_actors=9)},
+    ]
     assert {plan(uri, settings, **flag).run_id for flag in same} == {ids[0]}
 
 
@@ -227,7 +231,7 @@ def test_a_measured_device_makes_a_measured_estimate(tmp_path: Path, settings: S
         load_seconds=3.0, num_clips=4,
     )  # fmt: skip
     write_calibration(out, kept)
-    found = plan(uri, settings, out, fleet=Fleet(num_actors=2)).estimate
+    found = plan(uri, settings, out, fleet=lambda _: Fleet(num_actors=2)).estimate
     assert found.is_measured
     assert found.device_seconds == pytest.approx(20)
     assert found.wall_seconds == pytest.approx(13)
