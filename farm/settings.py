@@ -11,6 +11,9 @@
 | WANFARM_MAX_INPUT_BYTES | largest input file (image) that is fetched | 64 MiB |
 | WANFARM_MAX_IMAGE_PIXELS | largest input image that is decoded | 50 million |
 | WANFARM_INPUT_TIMEOUT_S | how long fetching one input may take | 60 |
+| WANFARM_CHECKPOINT_STEPS | steps after which a clip's state is kept (and always before it is decoded) | by time |
+| WANFARM_CHECKPOINT_S | seconds after which it is kept | 60 |
+| WANFARM_HANG_FLOOR_S | the least that a rank may be silent before it is taken to hang | 60 |
 | WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 
@@ -38,6 +41,9 @@ KNOWN = (
     "WANFARM_MAX_INPUT_BYTES",
     "WANFARM_MAX_IMAGE_PIXELS",
     "WANFARM_INPUT_TIMEOUT_S",
+    "WANFARM_CHECKPOINT_STEPS",
+    "WANFARM_CHECKPOINT_S",
+    "WANFARM_HANG_FLOOR_S",
     "WANFARM_ENGINE",
 )
 
@@ -70,6 +76,9 @@ class Settings:
     max_input_bytes: int = 64 * 2**20
     max_image_pixels: int = 50_000_000
     input_timeout_s: float = 60.0
+    checkpoint_steps: int | None = None
+    checkpoint_s: float = 60.0
+    hang_floor_s: float = 60.0
     engine: str | None = None
 
     @classmethod
@@ -105,6 +114,9 @@ class _Reader:
             "max_input_bytes": self.number("MAX_INPUT_BYTES", whole=True),
             "max_image_pixels": self.number("MAX_IMAGE_PIXELS", whole=True),
             "input_timeout_s": self.number("INPUT_TIMEOUT_S", whole=False),
+            "checkpoint_steps": self.number("CHECKPOINT_STEPS", whole=True),
+            "checkpoint_s": self.number("CHECKPOINT_S", whole=False),
+            "hang_floor_s": self.number("HANG_FLOOR_S", whole=False),
             "engine": self.values.get(PREFIX + "ENGINE"),
         }
         if self.faults:

@@ -7,23 +7,30 @@ job. Both calls are generators that yield row by row, so that the driver hears o
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
 
+from farm import metrics
+from farm.errors import GangStartError
+from farm.metrics import Meter
 from farm.provenance import Worker
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.encoder import PromptEncoder
-from farm.workers.engine import Backend, ClipText, ModelPlan, open_backend
+from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, RenderEngine, open_backend
+from farm.workers.gang import Gang, GangTiming
 from farm.workers.making import ClipJob
+from farm.workers.notices import DrainNotice, drain_notice
 from farm.workers.ray_metrics import RayMeter
 from farm.workers.renderer import Outcome, Renderer
 from farm.workers.workbench import Workbench, bench_root
@@ -37,6 +44,8 @@ OUTCOME_SCHEMA = pa.schema(
         ("timings", pa.string()),  # JSON
         ("error_class", pa.string()),
         ("message", pa.string()),
+        ("lost_steps", pa.int64()),
+        ("num_resumes", pa.int64()),
     ]
 )
 
@@ -106,7 +115,10 @@ class EncodeStage:
 
 
 class RenderStage:
-    """Rows with states in, one outcome per clip out; the clip itself goes straight to the storage."""
+    """Rows with states in, one outcome per clip out; the clip itself goes straight to the storage.
+
+    It leads a gang, and loads neither torch nor weights.
+    """
 
     def __init__(self, setup: StageSetup) -> None:
         self._setup = setup
@@ -116,25 +128,37 @@ class RenderStage:
         return open_backend(self._setup.backend)
 
     @cached_property
-    def _renderer(self) -> Renderer:
+    def _notice(self) -> DrainNotice:
         setup = self._setup
-        worker = this_worker()
+        return drain_notice(setup.storage, setup.drain_path, node_id=str(this_worker().node_id))
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        setup, worker, meter = self._setup, this_worker(), RayMeter()
         # A folder for each node: several may share a machine, and one that is lost is not a clip's fault.
         root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch) / str(worker.node_id)
+        bench = Workbench(root)
         return Renderer(
-            lambda: self._backend.open_render(setup.model),
+            lambda: open_gang(setup, bench.folder, meter=meter),
             setup.storage,
             settings=setup.settings,
             worker=worker,
-            bench=Workbench(root),
-            meter=RayMeter(),
-            should_stop=lambda: setup.storage.exists(setup.drain_path),
+            bench=bench,
+            meter=meter,
+            policy=checkpoint_policy(setup.settings),
+            should_stop=self._notice,
         )
 
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        for row in rows.to_pylist():
-            outcome = self._renderer.render(self._job(row))
-            yield pa.Table.from_pylist([outcome_row(outcome)], schema=OUTCOME_SCHEMA)
+        jobs = (self._job(row) for row in rows.to_pylist())
+        try:
+            for outcome in self._renderer.render_all(jobs):
+                if outcome.status == "skipped" and self._notice.is_leaving:
+                    _leave()
+                yield pa.Table.from_pylist([outcome_row(outcome)], schema=OUTCOME_SCHEMA)
+        except GangStartError as error:
+            logging.getLogger(__name__).error("the gang does not start: %s", error)
+            _leave()
 
     def _job(self, row: dict[str, Any]) -> ClipJob:
         return ClipJob(
@@ -147,6 +171,31 @@ class RenderStage:
             id=row["id"],
             warnings=self._backend.warnings_of(row["positive"]),
         )
+
+
+def open_gang(setup: StageSetup, folder: Path, *, meter: Meter) -> RenderEngine:
+    """The engine of every degree: ranks in processes of their own, led from here."""
+    return Gang(
+        setup.model,
+        backend=setup.backend,
+        folder=folder,
+        timing=GangTiming(floor_s=setup.settings.hang_floor_s),
+        on_break=lambda reason: meter.record(metrics.GANG_REBUILDS, reason=reason),
+    )
+
+
+def checkpoint_policy(settings: Settings) -> CheckpointPolicy:
+    """When states are kept, as the settings say."""
+    return CheckpointPolicy(every_steps=settings.checkpoint_steps, every_s=settings.checkpoint_s)
+
+
+def _leave() -> NoReturn:
+    """End this process as a crash does: Ray starts its actor anew, on a node that stays, and repeats its block there.
+
+    Raising would end the whole job where Ray restarts the actor, and an orderly exit is never made good.
+    """
+    logging.shutdown()
+    os._exit(1)
 
 
 def this_worker() -> Worker:

@@ -28,6 +28,9 @@ def test_every_variable_is_read() -> None:
             "WANFARM_MAX_INPUT_BYTES": "1000",
             "WANFARM_MAX_IMAGE_PIXELS": "2000",
             "WANFARM_INPUT_TIMEOUT_S": "1.5",
+            "WANFARM_CHECKPOINT_STEPS": "5",
+            "WANFARM_CHECKPOINT_S": "7.5",
+            "WANFARM_HANG_FLOOR_S": "9",
             "PATH": "/bin",
         }
     )
@@ -38,6 +41,7 @@ def test_every_variable_is_read() -> None:
     assert (settings.price("nvidia-h100-80gb-hbm3"), settings.currency) == (2, "EUR")
     assert (settings.threads, settings.max_input_bytes, settings.max_image_pixels) == (3, 1000, 2000)
     assert settings.input_timeout_s == 1.5
+    assert (settings.checkpoint_steps, settings.checkpoint_s, settings.hang_floor_s) == (5, 7.5, 9)
 
 
 def test_secrets_are_not_in_the_repr() -> None:
