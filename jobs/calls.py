@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from farm.errors import UsageError
+from farm.parallelism import Goal, Wanted
 
 ProfileFlag = Literal["official", "diffusers"]
 CodecFlag = Literal["h264", "av1", "lossless"]
 DTypeFlag = Literal["float32", "bfloat16"]
+CfgFlag = Literal[1, 2]
 
 
 @Parameter(name="*")
@@ -30,13 +32,38 @@ class Asked:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """Where and how clips are made. None of it changes a clip's id; threads are noted in its record."""
+class Degrees:
+    """How many devices render one clip together; what is absent the planner chooses."""
 
-    threads: Annotated[int | None, Parameter(help="CPU threads of one render worker.")] = None
-    workers: Annotated[int | None, Parameter(help="Render workers; as many as fit if absent.")] = None
+    ulysses_degree: Annotated[int | None, Parameter(help="Devices that share a clip's tokens.")] = None
+    cfg_degree: Annotated[CfgFlag | None, Parameter(help="2: guidance's two passes side by side.")] = None
+    hosts_per_gang: Annotated[int | None, Parameter(help="Machines that one clip's devices are on.")] = None
+    goal: Annotated[Goal | None, Parameter(help="Most clips an hour, or each clip soonest.")] = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """As the planner takes it. UsageError for counts below 1."""
+        for name, count in (("--ulysses-degree", self.ulysses_degree), ("--hosts-per-gang", self.hosts_per_gang)):
+            if count is not None and count < 1:
+                raise UsageError(f"{name} must be at least 1, not {count}")
+        return Wanted(
+            ulysses_degree=self.ulysses_degree,
+            cfg_degree=self.cfg_degree,
+            num_hosts=self.hosts_per_gang,
+            goal=self.goal,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and how clips are made. None of it changes a clip's id; threads and degrees are noted in its record."""
+
+    threads: Annotated[int | None, Parameter(help="CPU threads of one rank of a gang.")] = None
+    workers: Annotated[int | None, Parameter(help="Gangs that render; as many as fit if absent.")] = None
     address: Annotated[str | None, Parameter(help="Join this Ray cluster instead of starting one here.")] = None
-    grace: Annotated[float, Parameter(help="Seconds that clips in work get to finish after a signal.")] = 30.0
+    grace: Annotated[float, Parameter(help="Seconds that steps in work get after a signal.")] = 30.0
+    degrees: Annotated[Degrees, Parameter(name="*")] = Degrees()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

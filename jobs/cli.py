@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
-from jobs.calls import Asked, Execution, FailureBudget, RenderCall
+from jobs.calls import Asked, Degrees, Execution, FailureBudget, RenderCall
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
 
@@ -27,6 +27,7 @@ app = App(
 
 _ASKED = Asked()
 _EXECUTION = Execution()
+_DEGREES = Degrees()
 
 
 @app.command
@@ -75,9 +76,10 @@ def plan(
     asked: Asked = _ASKED,
     device: str | None = None,
     devices: int | None = None,
+    degrees: Degrees = _DEGREES,
     json: JsonFlag = False,
 ) -> int:
-    """What rendering would take, in seconds, memory and money.
+    """What rendering would take, in seconds, memory and money, and how many devices a clip would get.
 
     Args:
         manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
@@ -85,9 +87,10 @@ def plan(
         device: Kind of device to plan for, as in the price table; this machine's if absent.
         devices: How many of them; all that this machine has if absent.
     """
-    from jobs.plan import show_plan
+    from jobs.plan import PlannedFor, show_plan
 
-    return show_plan(manifest, out=out, asked=asked, device=device, num_devices=devices, as_json=json)
+    kind = PlannedFor(device=device, num_devices=devices, degrees=degrees)
+    return show_plan(manifest, out=out, asked=asked, planned_for=kind, as_json=json)
 
 
 @app.command
@@ -100,6 +103,45 @@ def status(out: str, /, *, json: JsonFlag = False) -> int:
     from jobs.status import show_status
 
     return show_status(out, as_json=json)
+
+
+@app.command
+def pause(out: str, /, *, run: str | None = None) -> int:
+    """Have a run put its clips down and wait.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        run: Which of several runs.
+    """
+    from jobs.control import control_run
+
+    return control_run(out, "pause", run_id=run)
+
+
+@app.command
+def resume(out: str, /, *, run: str | None = None) -> int:
+    """Lift a pause or a cancellation.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        run: Which of several runs.
+    """
+    from jobs.control import control_run
+
+    return control_run(out, "resume", run_id=run)
+
+
+@app.command
+def cancel(out: str, /, *, run: str | None = None) -> int:
+    """End a run with what is rendered; nobody goes on with it until it is resumed.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        run: Which of several runs.
+    """
+    from jobs.control import control_run
+
+    return control_run(out, "cancel", run_id=run)
 
 
 @app.command

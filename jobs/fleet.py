@@ -1,86 +1,166 @@
-"""Which devices there are, and how many render workers of how many threads go onto them."""
+"""Which devices there are, how clips are shared among them, and how many gangs of how many threads go onto them."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.calibration import device_kind
 from farm.cost import Fleet
+from farm.degrees import Choice, Demand, Hardware, choose
 from farm.errors import UsageError
+from farm.parallelism import ParallelPlan, Wanted
 
 # Left to the text encoders, the driver and Ray itself, of what a machine of CPUs can do.
 ENCODER_CPUS = 0.1
 RENDER_SHARE = 0.8
+# Of a machine's memory, to renderers of a model that is short of it.
+MEMORY_SHARE = 0.8
+
+# Of a machine that is only planned for.
+GPUS_PER_NODE = 8
 
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a cluster (or this machine) offers. `device` is the kind of its GPUs, "cpu" where it has none."""
+    """What a cluster (or this machine) offers. `device` is the kind of its GPUs, "cpu" where it has none.
+
+    `memory_bytes` are its hosts', `devices_per_node` those (GPUs, or cores) of the node that has most.
+    """
 
     num_nodes: int
     num_cpus: int
     num_gpus: int
     memory_bytes: int
     device: str
+    devices_per_node: int
+
+    @property
+    def hardware(self) -> Hardware:
+        """The same as the planner of degrees sees it."""
+        num_devices = self.num_gpus or self.num_cpus
+        return Hardware(device=self.device, num_devices=num_devices, per_node=min(num_devices, self.devices_per_node))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How the render stage is spread: `num_workers` processes, each with so many threads and shares of devices."""
+    """How the render stage is spread: `num_workers` gangs; `threads` are those of each rank.
+
+    A gang's leader holds `cpus_per_worker` and `gpus_per_worker` for all its ranks; where they are on several hosts, a
+    placement group of the gang's own holds its devices and the leader none.
+    """
 
     num_workers: int
     threads: int
     cpus_per_worker: float
     gpus_per_worker: int
     device: str
+    choice: Choice
+
+    @property
+    def parallel(self) -> ParallelPlan:
+        return self.choice.parallel
+
+    @property
+    def torch_device(self) -> str:
+        """As torch names the kind."""
+        return "cpu" if self.device == "cpu" else "cuda"
 
     @property
     def fleet(self) -> Fleet:
         """The same as the cost model sees it."""
-        return Fleet(device=self.device, num_actors=self.num_workers, threads=self.threads)
+        return Fleet(
+            device=self.device,
+            num_actors=self.num_workers,
+            threads=self.threads,
+            parallel=self.choice.parallel,
+            tiles=self.choice.tiles,
+            fits=self.choice.fits,
+            reasons=self.choice.reasons,
+        )
 
 
 def this_machine() -> Machine:
     """What is here, found without loading torch or Ray."""
     gpus = sorted(_DRIVER.glob("*/information")) if _DRIVER.is_dir() else []
+    num_cpus = len(os.sched_getaffinity(0))
     return Machine(
         num_nodes=1,
-        num_cpus=len(os.sched_getaffinity(0)),
+        num_cpus=num_cpus,
         num_gpus=len(gpus),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         device=_gpu_kind(gpus[0]) if gpus else "cpu",
+        devices_per_node=len(gpus) or num_cpus,
     )
 
 
-def lay_out(machine: Machine, *, threads: int | None, workers: int | None, host_bytes: int) -> Layout:
-    """As many workers as fit; `host_bytes` is what one needs of host memory, 0 where that is unknown.
+def imagined_machine(device: str | None, num_devices: int | None) -> Machine:
+    """One that a plan is made for, though it is not here: devices of this machine's kind where none is named."""
+    here = this_machine()
+    kind = here.device if device is None else device_kind(device)
+    count = num_devices or 1
+    num_cpus = count if kind == "cpu" else here.num_cpus
+    num_nodes = 1 if kind == "cpu" else -(-count // GPUS_PER_NODE)
+    return Machine(
+        num_nodes=num_nodes,
+        num_cpus=num_cpus,
+        num_gpus=0 if kind == "cpu" else count,
+        memory_bytes=here.memory_bytes * num_nodes,
+        device=kind,
+        devices_per_node=count if kind == "cpu" else min(count, GPUS_PER_NODE),
+    )
 
-    On CPUs each worker gets the threads that are left to it; one thread and many workers is the fastest for small
-    models, and memory decides otherwise for large ones. UsageError for counts that cannot be.
+
+def lay_out(
+    machine: Machine,
+    demands: Sequence[Demand],
+    *,
+    wanted: Wanted,
+    threads: int | None,
+    workers: int | None,
+) -> Layout:
+    """As many gangs as fit, of the degree that is chosen for the clips.
+
+    On CPUs each rank gets the threads that are left to it; one thread and many gangs is the fastest for small models,
+    and memory decides otherwise for large ones. UsageError for counts that cannot be.
     """
     for name, count in (("--threads", threads), ("--workers", workers)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")
+    choice = choose(demands, machine.hardware, wanted)
+    degree, num_hosts = choice.parallel.degree, choice.parallel.num_hosts
+    most = max(1, machine.hardware.num_devices // degree)
     if machine.num_gpus:
-        num_workers = min(workers or machine.num_gpus, machine.num_gpus)
-        threads = threads or max(1, machine.num_cpus // num_workers)
-        # GPUs are what bounds these workers; their share of CPUs only has to fit.
-        share = min(0.5, RENDER_SHARE * machine.num_cpus / num_workers)
-        return Layout(
-            num_workers=num_workers, threads=threads, cpus_per_worker=share, gpus_per_worker=1, device=machine.device
-        )
-    fitting = max(1, int(0.8 * machine.memory_bytes) // host_bytes) if host_bytes else machine.num_cpus
-    num_workers = workers or max(1, min(fitting, machine.num_cpus // (threads or 1)))
-    threads = threads or max(1, machine.num_cpus // num_workers)
-    share = min(float(threads), RENDER_SHARE * machine.num_cpus / num_workers)
+        num_workers = min(workers or most, most)
+        threads = threads or max(1, machine.num_cpus // (num_workers * degree))
+        # GPUs are what bounds these gangs; their share of CPUs only has to fit.
+        share = 0.5 * degree
+    else:
+        num_workers = workers or min(_fitting(machine, demands, choice), max(1, most // (threads or 1)))
+        threads = threads or max(1, machine.num_cpus // (num_workers * degree))
+        share = float(threads * degree)
+    is_spread = num_hosts > 1
     return Layout(
-        num_workers=num_workers, threads=threads, cpus_per_worker=share, gpus_per_worker=0, device=machine.device
+        num_workers=num_workers,
+        threads=threads,
+        cpus_per_worker=ENCODER_CPUS if is_spread else min(share, RENDER_SHARE * machine.num_cpus / num_workers),
+        gpus_per_worker=degree if machine.num_gpus and not is_spread else 0,
+        device=machine.device,
+        choice=choice,
     )
+
+
+def _fitting(machine: Machine, demands: Sequence[Demand], choice: Choice) -> int:
+    """Gangs of CPUs that the hosts' memory holds at once."""
+    gang_bytes = [
+        demand.need.memory("cpu", parallel=choice.parallel, tiles=choice.tiles).host_bytes for demand in demands
+    ]
+    return max(1, int(MEMORY_SHARE * machine.memory_bytes) // max(gang_bytes, default=1))
 
 
 def _gpu_kind(information: Path) -> str:

@@ -25,7 +25,10 @@ BLOCK_S = 60.0
 # With fewer blocks than this per worker, the last ones would leave workers idle.
 BLOCKS_PER_WORKER = 4
 
+# How long no clip may end before the pass is given up. Leaders time their own ranks; this is for what they cannot see.
 MIN_PATIENCE_S = 3600.0
+UNKNOWN_PATIENCE_S = 6 * 3600.0
+PATIENCE_CLIPS = 3
 
 _ADDED_BY_RAY = "Failed to apply UDF transform"
 
@@ -46,6 +49,13 @@ class Segment:
         return max((seconds or 0.0 for seconds in self.rows["seconds"].to_pylist()), default=0.0)
 
 
+def patience_s(segment: Segment) -> float:
+    """How long no clip of the segment may end before something is wrong: thrice its longest clip, an hour at least."""
+    if None in segment.rows["seconds"].to_pylist():
+        return UNKNOWN_PATIENCE_S
+    return max(MIN_PATIENCE_S, PATIENCE_CLIPS * segment.longest_s)
+
+
 def block_rows(segment: Segment, *, num_workers: int) -> int:
     """Clips of one task: a minute of work, but little enough that all workers have some to the end."""
     num_clips = int(segment.rows.num_rows)
@@ -62,7 +72,7 @@ def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: 
         FarmError: what a stage raised, if it was one of ours.
         StageError: anything else.
     """
-    _configure(DataContext.get_current(), longest_s=segment.longest_s)
+    _configure(DataContext.get_current(), patience_s=patience_s(segment))
     size = block_rows(segment, num_workers=layout.num_workers)
     blocks = [segment.rows.slice(first, size) for first in range(0, segment.rows.num_rows, size)]
     dataset = (
@@ -96,17 +106,25 @@ def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: 
         raise _unwrapped(error) from error
 
 
-def _configure(context: Any, *, longest_s: float) -> None:
-    """Settings of Ray Data that its defaults would get wrong."""
-    # A clip's own faults are outcomes. Whatever is raised is no clip's: stop, rather than drop rows in silence.
+def _configure(context: Any, *, patience_s: float) -> None:
+    """Settings of Ray Data, each on purpose; `tests/e2e` runs with them."""
+    # A clip's own faults are outcomes. Whatever is raised is no clip's: stop, for more than 0 here would drop the rows
+    # of its block in silence, and a dead worker's with them.
     context.max_errored_blocks = 0
-    # By default a stage that shows nothing for half an hour is ended, which a slow clip is.
+    # Nothing is replayed in place: that repeats a whole task, and the renderer has tried again already.
+    context.retried_map_errors = False
+    context.max_map_retries = 0
+    # Clips end when they end; keeping their order would hold finished ones back.
     context.execution_options.preserve_order = False
-    context.execution_no_progress_timeout_s = max(MIN_PATIENCE_S, 3 * longest_s)
+    # By default a stage that shows nothing for half an hour is ended, which a slow clip is.
+    context.execution_no_progress_timeout_s = patience_s
     # Yields are collected up to this size before the driver sees them: one byte makes every clip its own block.
     context.target_max_block_size = 1
-    # First starts that crash (a node short of memory for a moment) are tried again.
+    # First starts that crash (a node short of memory for a moment) are tried again. Later ones Ray restarts for ever,
+    # which the driver's watchdog counts.
     context.max_consecutive_actor_init_deaths = 3
+    # Pools wait for their devices for as long as the cluster takes to bring them: the watchdog's patience bounds it.
+    context.wait_for_min_actors_s = -1
     # Our display shows clips; Ray's shows blocks.
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from farm.control import refuse_if_cancelled
 from farm.errors import Interrupted, OutputError, StorageError, TransientError
 from farm.ledger import RunLease
 from farm.plan import Plan, plan_run
@@ -18,7 +19,7 @@ from jobs.opening import chosen_model, open_output, options_of
 from jobs.printing import say
 from jobs.progress import Tally
 from jobs.run_facts import card_of, write_card
-from jobs.running import drive_segments, finish_run, layout_for, stoppable
+from jobs.running import NOTHING_DRIVEN, Driven, drive_segments, finish_run, layout_for, stoppable
 from jobs.session import refuse_if_absent
 from jobs.signals import Drain
 from jobs.summary import planned_lines
@@ -46,10 +47,8 @@ class _Render:
             card = card_of(plan)
             write_card(self._out, card)
             say(planned_lines(plan, rejected_uri=self._out.uri_of(plan.rejected_path)))
-            num_rendered = self._drive(plan, lease, drain) if plan.num_remaining else 0
-            totals = finish_run(
-                self._out, card, settings=self._settings, begun_s=self._begun_s, num_rendered=num_rendered
-            )
+            driven = self._drive(plan, lease, drain) if plan.num_remaining else NOTHING_DRIVEN
+            totals = finish_run(self._out, card, settings=self._settings, begun_s=self._begun_s, driven=driven)
         return exit_code(totals, self._call.max_failed)
 
     def _plan(self, held: ExitStack) -> tuple[Plan, RunLease]:
@@ -57,6 +56,7 @@ class _Render:
         call, leases = self._call, list[RunLease]()
 
         def claim(run_id: str) -> None:
+            refuse_if_cancelled(self._out, run_id)
             self._out.probe_writable()
             leases.append(held.enter_context(RunLease(self._out, run_id)))
 
@@ -67,16 +67,16 @@ class _Render:
                 options=options_of(call.asked),
                 settings=self._settings,
                 out=self._out,
-                fleet=layout_for(this_machine(), call.execution, self._settings, host_bytes=0).fleet,
+                fleet=lambda demands: layout_for(this_machine(), demands, call.execution, self._settings).fleet,
                 strict=call.asked.strict,
                 keep_columns=call.asked.keep_columns,
                 claim=claim,
             )
         return plan, leases[0]
 
-    def _drive(self, plan: Plan, lease: RunLease, drain: Drain) -> int:
-        """Render what remains; how many clips that were. Only here Ray comes in."""
-        drive = drive_segments(
+    def _drive(self, plan: Plan, lease: RunLease, drain: Drain) -> Driven:
+        """Render what remains. Only here Ray comes in."""
+        driven = drive_segments(
             self._out,
             lease,
             plan.segments,
@@ -84,10 +84,10 @@ class _Render:
             execution=self._call.execution,
             tally=Tally(total=plan.num_clips, done=plan.num_done, failed=plan.num_failed),
             drain=drain,
-            host_bytes=plan.estimate.memory.host_bytes,
+            demands=plan.demands,
         )
-        write_speeds(self._out, drive.rendered, card=plan.model.card, load_seconds=drive.load_seconds)
-        return len(drive.rendered)
+        write_speeds(self._out, driven, card=plan.model.card)
+        return driven
 
 
 @contextmanager
@@ -102,8 +102,10 @@ def _explaining_the_output() -> Iterator[None]:
 
 
 def exit_code(totals: Totals, budget: FailureBudget) -> int:
-    """0 or 1. Interrupted where rows are still pending."""
+    """0 or 1 (1 also of a cancelled run that left rows). Interrupted where rows are still pending."""
     rows = totals.rows
     if rows["pending"]:
         raise Interrupted(f"{rows['pending']} rows are still pending; run the same command again")
+    if rows["cancelled"]:
+        return 1
     return 0 if budget.allows(rows["rejected"] + rows["failed"], num_rows=sum(rows.values())) else 1

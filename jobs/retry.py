@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from farm.control import refuse_if_cancelled
+from farm.cost import Tally, cost_of
+from farm.degrees import Demand
 from farm.errors import UsageError
 from farm.ledger import (
     DeadLetter,
@@ -25,11 +28,11 @@ from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.renderer import Renderer
+from jobs import progress
 from jobs.calls import Execution
 from jobs.here import Bench
-from jobs.opening import existing_output
+from jobs.opening import chosen_model, existing_output
 from jobs.printing import counted, say
-from jobs.progress import Tally
 from jobs.run_facts import read_card
 from jobs.running import drive_segments, finish_run, stoppable
 from jobs.signals import Drain
@@ -87,29 +90,42 @@ def _retry_run(
     out: Storage, run_id: str, letters: Sequence[DeadLetter], settings: Settings, execution: Execution, drain: Drain
 ) -> int:
     begun_s = time.monotonic()
+    refuse_if_cancelled(out, run_id)
     with RunLease(out, run_id) as lease:
         segments = _write_segments(out, f"{run_folder(run_id)}/plan/retry-{lease.epoch:08d}", letters)
         for letter in letters:
             clear_attempts(out, letter.clip_id)
             clear_failure(out, letter.clip_id)
-        drive = drive_segments(
+        driven = drive_segments(
             out,
             lease,
             segments,
             settings=settings,
             execution=execution,
-            tally=Tally(total=len(letters), done=0, failed=0),
+            tally=progress.Tally(total=len(letters), done=0, failed=0),
             drain=drain,
-            host_bytes=0,
+            demands=_demands(letters, settings),
         )
         for path in segments:
             out.delete(path)
         card = read_card(out, run_id)
         if card is not None:
-            finish_run(out, card, settings=settings, begun_s=begun_s, num_rendered=len(drive.rendered))
-    num_failed = drive.tally.failed
+            finish_run(out, card, settings=settings, begun_s=begun_s, driven=driven)
+    num_failed = driven.num_failed
     say([f"run {run_id}: {counted(len(letters), 'clip')} tried again, {num_failed} failed again"])
     return 1 if num_failed else 0
+
+
+def _demands(letters: Sequence[DeadLetter], settings: Settings) -> list[Demand]:
+    """What the clips ask of a gang, per model."""
+    tallies: dict[str, Tally] = {}
+    for letter in letters:
+        path = str(letter.row["model"])
+        if path not in tallies:
+            tallies[path] = Tally(card=chosen_model(path, settings).card)
+        tally = tallies[path]
+        tally.add(cost_of(ClipSpec.from_json(letter.row["spec"]), tally.card))
+    return [tally.demand for tally in tallies.values()]
 
 
 def _write_segments(out: Storage, stem: str, letters: Sequence[DeadLetter]) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from farm.degrees import Demand
 from farm.ledger import RunLease, compact
+from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.report import RunFacts, write_report
 from farm.results import Totals, write_results
 from farm.settings import Settings
@@ -17,21 +20,37 @@ from farm.workers.workbench import clear_bench
 from jobs.calls import Execution
 from jobs.fleet import Layout, Machine, lay_out
 from jobs.printing import say
-from jobs.progress import Tally, progress_display
+from jobs.progress import Lines, Tally, progress_display
 from jobs.run_facts import RunCard
 from jobs.session import RayLostError, leave_at_once, ray_session
 from jobs.shared_output import check_shared
 from jobs.signals import Drain, drained_by_signals
+from jobs.stops import ControlWatch
 from jobs.summary import summary_lines
 
 if TYPE_CHECKING:
-    from jobs.drive import Drive
+    from jobs.drive import Rendered
 
 
-def layout_for(machine: Machine, execution: Execution, settings: Settings, *, host_bytes: int) -> Layout:
-    """Workers and threads by flags, else by settings, else as they fit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driven:
+    """What a drive got done. `num_steps` and `lost_steps`: denoised in all, and of those more than once."""
+
+    rendered: Sequence[Rendered] = ()
+    load_seconds: float = 0.0
+    parallel: ParallelPlan = ONE_RANK
+    num_failed: int = 0
+    num_steps: int = 0
+    lost_steps: int = 0
+
+
+NOTHING_DRIVEN = Driven()
+
+
+def layout_for(machine: Machine, demands: Sequence[Demand], execution: Execution, settings: Settings) -> Layout:
+    """Gangs and threads by flags, else by settings, else as they fit."""
     threads = execution.threads or settings.threads
-    return lay_out(machine, threads=threads, workers=execution.workers, host_bytes=host_bytes)
+    return lay_out(machine, demands, wanted=execution.degrees.wanted, threads=threads, workers=execution.workers)
 
 
 def drive_segments(
@@ -43,35 +62,42 @@ def drive_segments(
     execution: Execution,
     tally: Tally,
     drain: Drain,
-    host_bytes: int,
-) -> Drive:
-    """Render what remains of the segments. Raises what `Drive.run` raises."""
-    # Brings in Ray, a second that a run with nothing to do is spared.
-    from jobs.drive import Drive
+    demands: Sequence[Demand],
+) -> Driven:
+    """Render what remains of the segments, unless the run is cancelled. Raises what `Drive.run` raises."""
+    with ControlWatch(out, lease.run_id) as control:
+        control.wait_while_paused(note=Lines(sys.stderr).note, check=lease.check)
+        if control.is_cancelled:
+            return Driven()
+        # Brings in Ray, a second that a run with nothing to do is spared, and one that is paused as well.
+        from jobs.drive import Drive
 
-    with ray_session(execution.address) as session, progress_display() as display:
-        drain.listen()  # Ray took SIGTERM
-        if session.machine.num_nodes > 1:
-            check_shared(out, lease.run_id)
-        drive = Drive(
-            out=out,
-            run_id=lease.run_id,
-            segments=segments,
-            settings=settings,
-            session=session,
-            layout=layout_for(session.machine, execution, settings, host_bytes=host_bytes),
-            lease=lease,
-            drain=drain,
-            tally=tally,
-            display=display,
-        )
-        with drain.patiently():
-            drive.run()
+        with ray_session(execution.address) as session, progress_display() as display:
+            drain.listen()  # Ray took SIGTERM
+            if session.machine.num_nodes > 1:
+                check_shared(out, lease.run_id)
+            drive = Drive(
+                out=out,
+                run_id=lease.run_id,
+                segments=segments,
+                settings=settings,
+                session=session,
+                layout=layout_for(session.machine, demands, execution, settings),
+                lease=lease,
+                drain=drain,
+                control=control,
+                tally=tally,
+                display=display,
+            )
+            with drain.patiently():
+                drive.run()
     clear_bench(out.uri, lease.run_id, epoch=lease.epoch)
-    return drive
+    return drive.driven
 
 
-def finish_run(out: Storage, card: RunCard, *, settings: Settings, begun_s: float, num_rendered: int) -> Totals:
+def finish_run(
+    out: Storage, card: RunCard, *, settings: Settings, begun_s: float, driven: Driven = NOTHING_DRIVEN
+) -> Totals:
     """Results, report and index from the ledger, the same whoever rendered the clips; says the summary."""
     compact(out)
     totals = write_results(out, card.run_id)
@@ -81,11 +107,12 @@ def finish_run(out: Storage, card: RunCard, *, settings: Settings, begun_s: floa
         model_name=card.model_name,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         wall_seconds=time.monotonic() - begun_s,
-        num_rendered=num_rendered,
+        num_rendered=len(driven.rendered),
         currency=settings.currency,
     )
     report = write_report(out, facts, totals=totals)
-    say(summary_lines(totals, facts, report_uri=out.uri_of(report)))
+    steps = (driven.lost_steps, driven.num_steps)
+    say(summary_lines(totals, facts, report_uri=out.uri_of(report), lost_steps=steps))
     return totals
 
 

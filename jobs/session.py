@@ -170,6 +170,7 @@ def _machine_of(ray: Any) -> Machine:
     for node in nodes:
         for name, amount in node["Resources"].items():
             totals[name] = totals.get(name, 0.0) + amount
+    kind = "GPU" if totals.get("GPU") else "CPU"
     kinds = [name.removeprefix("accelerator_type:") for name in totals if name.startswith("accelerator_type:")]
     return Machine(
         num_nodes=len(nodes),
@@ -177,6 +178,7 @@ def _machine_of(ray: Any) -> Machine:
         num_gpus=int(totals.get("GPU", 0)),
         memory_bytes=int(totals.get("memory", 0)),
         device=f"nvidia-{kinds[0].lower()}" if kinds and totals.get("GPU") else "cpu",
+        devices_per_node=int(max((node["Resources"].get(kind, 0.0) for node in nodes), default=0)),
     )
 
 

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM as a wish to stop: at once while a run is planned or ended, with grace while clips are made."""
+"""SIGINT and SIGTERM as a wish to stop: at once while a run is planned or ended, with grace while clips are made.
+
+Grace is for the step in work: at its end the clip's state is kept and the clip put down.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ AGAIN = "run the same command again to go on"
 
 
 class Drain:
-    """Whether to stop, and since when. While it is patient, a second signal means: at once."""
+    """Whether to stop, and since when. While it is patient, a second signal means: at once.
+
+    Clips in work get `grace_s` seconds to reach their next step, where they are put down.
+    """
 
     def __init__(self, *, grace_s: float) -> None:
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._asked_s: float | None = None
         self._is_patient = False
         self.name = ""
@@ -43,8 +49,8 @@ class Drain:
 
     @property
     def is_over(self) -> bool:
-        """Whether clips in work have had their time."""
-        return self._asked_s is not None and time.monotonic() - self._asked_s > self._grace_s
+        """Whether workers have had their time."""
+        return self._asked_s is not None and time.monotonic() - self._asked_s > self.grace_s
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.name = signal.Signals(number).name

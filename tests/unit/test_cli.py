@@ -10,12 +10,16 @@ import pytest
 from jobs.cli import app, run
 
 ASKED = {"--model", "--profile", "--codec", "--dtype", "--seed", "--strict", "--keep-columns"}
-EXECUTION = {"--threads", "--workers", "--address", "--grace"}
+DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal"}
+EXECUTION = {"--threads", "--workers", "--address", "--grace", *DEGREES}
 FLAGS: dict[str, set[str]] = {
     "render": {"--out", "--max-failed", *ASKED, *EXECUTION},
     "validate": {"--json", *ASKED},
-    "plan": {"--out", "--device", "--devices", "--json", *ASKED},
+    "plan": {"--out", "--device", "--devices", "--json", *ASKED, *DEGREES},
     "status": {"--json"},
+    "pause": {"--run"},
+    "resume": {"--run"},
+    "cancel": {"--run"},
     "retry": {"--failed", "--clip", "--here", *EXECUTION},
     "verify": {"--rerender", "--json"},
     "sample-manifest": {"--model", "--rows"},
@@ -69,6 +73,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["no-command"], "no-command"),
         (["status", "/nowhere/at/all"], "nothing was ever rendered"),
         (["verify", "/nowhere/at/all"], "nothing was ever rendered"),
+        (["pause", "/nowhere/at/all"], "nothing was ever rendered"),
+        (["render", "m.parquet", "--out", "o", "--cfg-degree", "3"], "cfg-degree"),
+        (["render", "m.parquet", "--out", "o", "--goal", "fame"], "goal"),
         (["validate", "/nowhere.parquet", "--model", "/no/model"], "/no/model"),
     ],
 )

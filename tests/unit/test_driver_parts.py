@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import os
 import signal
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from farm.degrees import Demand
 from farm.errors import Interrupted, UsageError
+from farm.memory import LEADER_BYTES, PROCESS_BYTES, Need
+from farm.parallelism import Wanted
 from farm.segments import SCHEMA
 from jobs.calls import FailureBudget
 from jobs.fleet import Machine, lay_out
@@ -35,13 +40,28 @@ def test_failure_budget_refuses(text: str) -> None:
 
 def machine(*, cpus: int = 2, gpus: int = 0, memory_gib: int = 16) -> Machine:
     device = "nvidia-h100" if gpus else "cpu"
-    return Machine(num_nodes=1, num_cpus=cpus, num_gpus=gpus, memory_bytes=memory_gib * GIB, device=device)
+    return Machine(
+        num_nodes=1,
+        num_cpus=cpus,
+        num_gpus=gpus,
+        memory_bytes=memory_gib * GIB,
+        device=device,
+        devices_per_node=gpus or cpus,
+    )
+
+
+def demands(host_gib: float = 0.0, **fields: Any) -> list[Demand]:
+    """Of clips whose gang takes so much of a host of CPUs at degree 1, processes included."""
+    if not host_gib:
+        return []
+    need = Need(weights=int(host_gib * GIB) - LEADER_BYTES - PROCESS_BYTES)
+    return [Demand(**{"model": "m", "num_heads": 12, "need": need, "num_clips": 99, "num_guided": 99, **fields})]
 
 
 @pytest.mark.parametrize(
     ("here", "host_gib", "expected"),
     [
-        (machine(), 1, (2, 1)),
+        (machine(), 2, (2, 1)),
         (machine(cpus=8), 0, (8, 1)),
         (machine(cpus=8), 12, (1, 8)),
         (machine(cpus=8, memory_gib=64), 12, (4, 2)),
@@ -49,18 +69,41 @@ def machine(*, cpus: int = 2, gpus: int = 0, memory_gib: int = 16) -> Machine:
     ],
 )
 def test_layout(here: Machine, host_gib: int, expected: tuple[int, int]) -> None:
-    layout = lay_out(here, threads=None, workers=None, host_bytes=host_gib * GIB)
+    layout = lay_out(here, demands(host_gib), wanted=Wanted(), threads=None, workers=None)
     assert (layout.num_workers, layout.threads) == expected
     # Encoders have to find a place beside them, or the pools wait for each other for ever.
     assert layout.num_workers * layout.cpus_per_worker + 0.1 <= here.num_cpus
 
 
 def test_layout_takes_flags_and_still_fits() -> None:
-    layout = lay_out(machine(), threads=2, workers=5, host_bytes=0)
+    layout = lay_out(machine(), [], wanted=Wanted(), threads=2, workers=5)
     assert (layout.num_workers, layout.threads) == (5, 2)
     assert layout.num_workers * layout.cpus_per_worker <= 2
     with pytest.raises(UsageError):
-        lay_out(machine(), threads=0, workers=None, host_bytes=0)
+        lay_out(machine(), [], wanted=Wanted(), threads=0, workers=None)
+
+
+def test_gangs_hold_the_devices_of_all_their_ranks() -> None:
+    wanted = Wanted(ulysses_degree=2, cfg_degree=2)
+    layout = lay_out(machine(cpus=16, gpus=8), demands(2), wanted=wanted, threads=None, workers=None)
+    assert (layout.num_workers, layout.gpus_per_worker, layout.threads) == (2, 4, 2)
+    assert (layout.fleet.num_actors, layout.fleet.parallel.degree, layout.torch_device) == (2, 4, "cuda")
+
+
+def test_gangs_of_cpus_share_cores() -> None:
+    wanted = Wanted(ulysses_degree=3)
+    layout = lay_out(machine(cpus=16), demands(2), wanted=wanted, threads=None, workers=2)
+    assert (layout.num_workers, layout.threads, layout.gpus_per_worker) == (2, 2, 0)
+    assert layout.num_workers * layout.cpus_per_worker <= 16
+    assert lay_out(machine(), demands(2), wanted=Wanted(ulysses_degree=2), threads=None, workers=None).num_workers == 1
+
+
+def test_a_gang_over_several_hosts_leaves_devices_to_its_placement_group() -> None:
+    cluster = replace(machine(cpus=32, gpus=8), num_nodes=2, devices_per_node=4)
+    wanted = Wanted(ulysses_degree=4, cfg_degree=2)
+    layout = lay_out(cluster, demands(2), wanted=wanted, threads=None, workers=None)
+    assert (layout.num_workers, layout.gpus_per_worker, layout.parallel.num_hosts) == (1, 0, 2)
+    assert layout.cpus_per_worker < 1
 
 
 def test_tally_counts_and_shows() -> None:
