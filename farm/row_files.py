@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from farm.admission import Admitted, Rejected
+from farm.local_disk import local_disk
 
 NUM_SHOWN = 20
 MAX_REQUEST_CHARS = 4096
@@ -57,10 +58,11 @@ class RowFiles:
         self.first_rejected: list[tuple[int, str | None, tuple[str, ...]]] = []
         self._admitted: list[dict[str, Any]] = []
         self._rejected: list[dict[str, Any]] = []
-        self._writers = (
-            pq.ParquetWriter(self.admitted_path, ADMITTED_SCHEMA, compression="zstd"),
-            pq.ParquetWriter(self.rejected_path, REJECTED_SCHEMA, compression="zstd"),
-        )
+        with local_disk("write in", folder):
+            self._writers = (
+                pq.ParquetWriter(self.admitted_path, ADMITTED_SCHEMA, compression="zstd"),
+                pq.ParquetWriter(self.rejected_path, REJECTED_SCHEMA, compression="zstd"),
+            )
 
     def __enter__(self) -> RowFiles:
         return self
@@ -84,16 +86,18 @@ class RowFiles:
 
     def flush(self) -> None:
         """Move what was noted from memory to the files."""
-        for writer, rows in zip(self._writers, (self._admitted, self._rejected), strict=True):
-            if rows:
-                writer.write_table(pa.Table.from_pylist(rows, schema=writer.schema))
-            rows.clear()
+        with local_disk("write in", self.folder):
+            for writer, rows in zip(self._writers, (self._admitted, self._rejected), strict=True):
+                if rows:
+                    writer.write_table(pa.Table.from_pylist(rows, schema=writer.schema))
+                rows.clear()
 
     def close(self) -> None:
         """Finish both files; they may be without rows."""
         self.flush()
-        for writer in self._writers:
-            writer.close()
+        with local_disk("write in", self.folder):
+            for writer in self._writers:
+                writer.close()
 
 
 def _admitted_row(clip: Admitted) -> dict[str, Any]:

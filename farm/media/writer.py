@@ -18,6 +18,7 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from farm.errors import InputError
+from farm.local_disk import local_disk
 from farm.media.codecs import CodecPlan, check_size, codec_plan
 from farm.spec import Codec
 
@@ -53,7 +54,7 @@ class VideoWriter:
 
     `write` hands frames over and waits only when the encoder is several chunks behind; `close` waits for it and
     returns what was written. As a context manager it removes the file unless `close` was reached.
-    Faults of the encoder (a full disk, say) are raised by the next `write` or by `close`.
+    Faults of the encoder are raised by the next `write` or by `close`: those of the disk as StorageError.
     """
 
     def __init__(
@@ -88,10 +89,12 @@ class VideoWriter:
         self._thread.join()
         self._raise_fault()
         self._is_closed = True
+        with local_disk("read", self._path):
+            sha256, size_bytes = sha256_of(self._path), self._path.stat().st_size
         return EncodedVideo(
             path=self._path,
-            sha256=sha256_of(self._path),
-            size_bytes=self._path.stat().st_size,
+            sha256=sha256,
+            size_bytes=size_bytes,
             num_frames=self._num_frames,
             width=self._width,
             height=self._height,
@@ -133,7 +136,8 @@ class VideoWriter:
 
     def _run(self) -> None:
         try:
-            self._encode()
+            with local_disk("write", self._path):
+                self._encode()
         except BaseException as error:  # the boundary of this thread: raised again by whoever writes or closes
             self._error = error
 

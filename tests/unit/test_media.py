@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from farm.errors import InputError
+from farm.errors import InputError, StorageError
 from farm.media import (
     EncodedVideo,
     Thumbnailer,
@@ -137,7 +137,7 @@ def test_given_up_video_leaves_no_file_and_no_thread(tmp_path: Path) -> None:
 
 
 def test_encoder_faults_surface(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match=r"cannot write .*a\.mp4: No such file"):
         encode(tmp_path / "no such folder" / "a.mp4", noisy_frames(100), chunk=1)
 
 
