@@ -45,7 +45,7 @@ class LocalStorage(Storage):
 
     def create(self, path: str, data: bytes) -> None:
         target = self._target(path)
-        with _explained("create", path), self._temporary(target) as temporary:
+        with _explained("create", target), self._temporary(target) as temporary:
             _write_durably(temporary, data)
             try:
                 os.link(temporary, target)
@@ -59,14 +59,14 @@ class LocalStorage(Storage):
 
     def replace(self, path: str, data: bytes) -> None:
         target = self._target(path)
-        with _explained("replace", path), self._temporary(target) as temporary:
+        with _explained("replace", target), self._temporary(target) as temporary:
             _write_durably(temporary, data)
             temporary.replace(target)
             _sync_folder(target.parent)
 
     def put_file(self, path: str, local: Path) -> None:
         target = self._target(path)
-        with _explained("put", path), self._temporary(target) as temporary:
+        with _explained("put", target), self._temporary(target) as temporary:
             with local.open("rb") as source, temporary.open("xb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
                 _flush_to_disk(sink)
@@ -74,11 +74,11 @@ class LocalStorage(Storage):
             _sync_folder(target.parent)
 
     def read(self, path: str) -> bytes:
-        with _explained("read", path):
+        with _explained("read", self.root / path):
             return self._target(path).read_bytes()
 
     def stat(self, path: str) -> Entry | None:
-        with _explained("look at", path):
+        with _explained("look at", self.root / path):
             try:
                 status = self._target(path).stat()
             except FileNotFoundError:
@@ -86,19 +86,19 @@ class LocalStorage(Storage):
         return Entry(path=path, size_bytes=status.st_size, mtime_s=status.st_mtime)
 
     def list(self, folder: str = "") -> Iterator[Entry]:
-        with _explained("list", folder):
+        with _explained("list", self.root / folder):
             for item in _walk(self._folder(folder)):
                 with suppress(FileNotFoundError):  # deleted between the listing and the look
                     status = item.stat()
                     yield Entry(path=self._relative(item), size_bytes=status.st_size, mtime_s=status.st_mtime)
 
     def names(self, folder: str = "") -> Iterator[str]:
-        with _explained("list", folder):
+        with _explained("list", self.root / folder):
             for item in _walk(self._folder(folder)):
                 yield self._relative(item)
 
     def folders(self, folder: str = "") -> Sequence[str]:
-        with _explained("list", folder):
+        with _explained("list", self.root / folder):
             try:
                 with os.scandir(self._folder(folder)) as items:
                     return sorted(item.name for item in items if item.is_dir())
@@ -106,12 +106,12 @@ class LocalStorage(Storage):
                 return []
 
     def delete(self, path: str) -> None:
-        with _explained("delete", path):
+        with _explained("delete", self.root / path):
             self._target(path).unlink(missing_ok=True)
 
     def now(self) -> float:
         # A file's own stamp, not this host's clock: on a shared mount the two differ.
-        with _explained("ask the time of", ""), self._temporary(self.root / "now") as temporary:
+        with _explained("ask the time of", self.root), self._temporary(self.root / "now") as temporary:
             with temporary.open("xb"):
                 return temporary.stat().st_mtime
 
@@ -127,7 +127,7 @@ class LocalStorage(Storage):
     def sweep(self, *, older_than_s: float) -> int:
         now = self.now()
         num_removed = 0
-        with _explained("sweep", ""):
+        with _explained("sweep", self.root):
             for item in _walk(self.root, temporaries=True):
                 with suppress(FileNotFoundError):
                     if now - item.stat().st_mtime >= older_than_s:
@@ -211,15 +211,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(action: str, path: str) -> Iterator[None]:
+def _explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _raise_explained(error, action=action, path=path or ".")
+        _raise_explained(error, action=action, path=path)
 
 
-def _raise_explained(error: OSError, *, action: str, path: str) -> NoReturn:
-    where = error.filename if isinstance(error.filename, str) else path
+def _raise_explained(error: OSError, *, action: str, path: Path) -> NoReturn:
+    where = error.filename if isinstance(error.filename, str) else str(path)
     kind: type[StorageError] = StorageError
     if isinstance(error, FileNotFoundError):
         kind = NotFoundError
