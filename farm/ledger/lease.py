@@ -44,6 +44,7 @@ class RunLease:
         self._folder = f"runs/{run_id}/lease"
         self._renewed_s = 0.0
         self._is_taken_over = False
+        self._fault: StorageError | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -58,8 +59,11 @@ class RunLease:
 
     def check(self) -> None:
         """Raise LeaseLostError when the run is no longer ours."""
-        if self.is_lost:
+        if self._is_taken_over:
             raise LeaseLostError(f"another driver has taken over run {self.run_id}; this one stops")
+        if self.is_lost:
+            why = self._fault or "this process was away"
+            raise LeaseLostError(f"run {self.run_id} could not be held for {self._lease_s:.0f} s: {why}")
 
     @property
     def is_lost(self) -> bool:
@@ -119,8 +123,11 @@ class RunLease:
 
     def _keep_alive(self) -> None:
         while not self._stop.wait(self._lease_s / 3):
-            with suppress(StorageError):  # tried again soon; `is_lost` says when it has been too long
+            try:
                 self._renew()
+                self._fault = None
+            except StorageError as error:  # tried again soon; `is_lost` says when it has been too long
+                self._fault = error
             if self._is_taken_over:
                 return
 

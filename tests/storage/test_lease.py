@@ -153,7 +153,7 @@ def test_a_holder_that_cannot_renew_stops_in_time(tmp_path: Path, monkeypatch: p
 
         monkeypatch.setattr(storage, "replace", fail)
         time.sleep(0.9)
-        with pytest.raises(LeaseLostError):
+        with pytest.raises(LeaseLostError, match="the network is down"):
             lease.check()
 
 
