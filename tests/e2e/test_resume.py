@@ -51,8 +51,7 @@ def test_killed_driver(farm: Farm) -> None:
     begun_s, before = time.monotonic(), stamps_of(farm.committed(), farm.out)
     code, said = farm.render()
     assert code == 0, said
-    # Five seconds on a machine with nothing else to do; Ray alone would take more than these ten on any.
-    assert time.monotonic() - begun_s < 10
+    assert time.monotonic() - begun_s < 5  # without Ray, without torch
     assert "0 to render" in said
     assert_complete(farm, before)
 
