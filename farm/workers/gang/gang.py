@@ -40,7 +40,7 @@ class Gang:
         self._backend = backend
         self._timing = timing or GangTiming()
         self._on_break = on_break
-        self._ranks = _rank_set(plan, folder)
+        self._ranks = _rank_set(plan, folder, self._timing)
         self._pulse = Pulse(self._timing)
         self._crew: Crew | None = None
         self._ready: Ready | None = None
@@ -124,9 +124,9 @@ class Gang:
             crew.kill()
 
 
-def _rank_set(plan: ModelPlan, folder: Path) -> RankSet:
+def _rank_set(plan: ModelPlan, folder: Path, timing: GangTiming) -> RankSet:
     if plan.parallel.num_hosts == 1:
         return LocalRanks(plan, folder=folder)
     from farm.workers.gang.hosts import HostedRanks
 
-    return HostedRanks(plan)
+    return HostedRanks(plan, place_s=timing.place_s)

@@ -144,6 +144,10 @@ class Nursery:
             except subprocess.TimeoutExpired:
                 return
 
+    def lost(self) -> str | None:
+        """How one of them has ended, None while all are up."""
+        return next((child.fate() for child in self.processes.values() if child.process.poll() is not None), None)
+
     def stacks(self, ranks: Sequence[int]) -> str:
         """Where these are at; a second of waiting."""
         children = [self.processes[rank] for rank in ranks]

@@ -16,6 +16,7 @@ class GangTiming:
             neighbour on its host) without being taken for a hang.
         first_s: of the first step and the first chunk of a shape, which have nothing to be measured by, and on devices
             are compiled for.
+        place_s: to find room on several hosts.
         load_s: from the start of the processes until all are ready.
         answer_s: for the other ranks to answer after one has failed, and to end when told to.
     """
@@ -23,6 +24,7 @@ class GangTiming:
     floor_s: float = 60.0
     factor: float = 10.0
     first_s: float = 3600.0
+    place_s: float = 120.0
     load_s: float = 1800.0
     answer_s: float = 5.0
 
