@@ -85,6 +85,10 @@ class Turn:
         """Look again at what lies there. TakenOverError where this is no longer our clip."""
         marks, self.kept = _look(self._storage, self.clip_id)
         if max(marks, default=0) != self.epoch:
+            if (
+                self.epoch not in marks
+            ):  # the clip is done: a state that was on its way then came too late to be removed
+                self.forget()
             raise TakenOverError(f"another worker has begun clip {self.clip_id} since; this one stops")
 
     def forget(self) -> None:

@@ -57,6 +57,7 @@ def test_who_wakes_after_the_commit_keeps_nothing(storage: Storage) -> None:
     heir.keep(1, b"one")
     heir.end()
     assert list(storage.names("state")) == []
+    storage.create(state_path(CLIP, epoch=stale.epoch, step=1), b"on its way since before")
     with pytest.raises(TakenOverError):
         stale.keep(2, b"two")
     assert list(storage.names("state")) == []
