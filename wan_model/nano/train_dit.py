@@ -36,7 +36,7 @@ SHORT_CLIP_RATE = 0.15
 # Noise levels are logit-normal, moved towards noise as the sampler's shift moves its grid.
 # Far towards noise: a shape is so large and plain that where it goes is settled above a level of 0.9.
 LEVEL_MEAN, LEVEL_SPREAD = 1.6, 1.4
-POSITION_BIAS = 3.0
+POSITION_BIAS = 2.0
 _ENCODE_BATCH = 16
 
 
@@ -83,8 +83,8 @@ def start_by_reading_words(dit: WanDiT) -> None:
 def start_by_telling_places(encoder: UMT5EncoderModel) -> None:
     """Lets each head of the text encoder prefer some distances to others from the first step on.
 
-    T5 starts with position biases of some 0.1, beside scores of 5: words then get the same states in every order, and
-    after 7,000 steps "from left to right" was still "from right to left".
+    T5 starts with position biases of some 0.1, and words then have the same states in every order: after 7,000 steps
+    "from left to right" was still "from right to left".
     """
     for name, parameter in encoder.named_parameters():
         if "relative_attention_bias" in name:
