@@ -36,6 +36,7 @@ def main() -> None:
     from farm.workers.gang.serving import serve
 
     serve(connection, rank=arguments.rank)
+    os._exit(0)  # torch takes a second to take itself apart, and holds nothing
 
 
 def _die_with(parent: int) -> None:
