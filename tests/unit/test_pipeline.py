@@ -138,5 +138,49 @@ def test_nan_is_an_error_of_its_own(pipeline: WanPipeline) -> None:
         def forward(self, *args: Any, **kwargs: Any) -> Tensor:
             return super().forward(*args, **kwargs) * float("nan")
 
-    with pytest.raises(NonFiniteError):
-        replace(pipeline, dit=Broken(TINY.dit)).denoise(TEXT, TEXT, pipeline.params())
+    steps = replace(pipeline, dit=Broken(TINY.dit)).steps(TEXT, TEXT, pipeline.params())
+    assert [next(steps).step, next(steps).step] == [1, 2]
+    with pytest.raises(NonFiniteError):  # instead of a last state, which could be kept
+        next(steps)
+
+
+def test_a_state_goes_on_where_it_was_and_a_finished_one_has_no_steps(pipeline: WanPipeline) -> None:
+    states = list(pipeline.steps(TEXT, TEXT, pipeline.params()))
+    *_, last = pipeline.steps(TEXT, TEXT, pipeline.params(), state=states[0])
+    assert torch.equal(last.latents, states[-1].latents)
+    assert list(pipeline.steps(TEXT, TEXT, pipeline.params(), state=states[-1])) == []
+
+
+def test_a_state_of_another_clip_is_refused_at_once(pipeline: WanPipeline) -> None:
+    *_, last = pipeline.steps(TEXT, TEXT, pipeline.params())
+    with pytest.raises(RequestError) as caught:
+        pipeline.steps(TEXT, TEXT, pipeline.params(width=64, num_inference_steps=2), state=last)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+        "the state's latents are (1, 4, 2, 4, 6)",
+        "the state has 3 steps behind it",
+    ]
+
+
+@pytest.fixture
+def pair(pipeline: WanPipeline) -> WanPipeline:
+    config = replace(TINY, has_low_noise_expert=True, defaults=replace(TINY.defaults, boundary=0.9))
+    return replace(pipeline, config=config, low_dit=WanDiT(TINY.dit).eval())
+
+
+def test_two_pools_hand_over_at_the_boundary(pair: WanPipeline) -> None:
+    params = pair.params(num_inference_steps=6)
+    high = list(replace(pair, low_dit=None).steps(TEXT, TEXT, params, experts="high"))
+    low = list(replace(pair, dit=None).steps(TEXT, TEXT, params, experts="low", state=high[-1]))
+    assert [state.step for state in high + low] == [1, 2, 3, 4, 5, 6]
+    assert len(high) == params.schedule().high_noise_steps(0.9)
+    assert torch.equal(low[-1].latents, pair.denoise(TEXT, TEXT, params))
+
+
+def test_the_low_noise_expert_waits_for_the_boundary(pair: WanPipeline, pipeline: WanPipeline) -> None:
+    params = pair.params(num_inference_steps=6)
+    first = next(pair.steps(TEXT, TEXT, params))
+    for state, done in ((None, 0), (first, 1)):
+        with pytest.raises(RequestError, match=f"{done} steps are done: the low-noise expert begins after"):
+            pair.steps(TEXT, TEXT, params, experts="low", state=state)
+    with pytest.raises(RequestError, match="experts is 'high': tiny has one"):
+        pipeline.steps(TEXT, TEXT, params, experts="high")

@@ -65,7 +65,7 @@ def _reach(block: nn.Module, rows: int) -> int:
 
 def _tile(decoder: Decoder, reach: tuple[int, ...], start: int, stop: int, *, num_rows: int) -> Tile:
     had, cuts = 0, []
-    for growth, halo in zip(_growth(decoder), reach, strict=True):
+    for growth, halo in zip(growths(decoder), reach, strict=True):
         start, stop, num_rows, had = (growth * value for value in (start, stop, num_rows, had))
         first, last = max(0, start - halo), min(num_rows, stop + halo)
         cuts.append(slice(first - had, last - had))
@@ -73,7 +73,7 @@ def _tile(decoder: Decoder, reach: tuple[int, ...], start: int, stop: int, *, nu
     return Tile(cuts=tuple(cuts), own=slice(start - had, stop - had))
 
 
-def _growth(decoder: Decoder) -> Iterator[int]:
+def growths(decoder: Decoder) -> Iterator[int]:
     """By how much rows multiply: up to the front's answer, then in each block."""
     yield 1
     for block in decoder.upsamples:
