@@ -21,8 +21,9 @@ def write_speeds(out: Storage, driven: Driven, *, card: Card) -> None:
     """Keep the speed of each kind of device that rendered clips of this card's model."""
     by_device: defaultdict[str, list[Measurement]] = defaultdict(list)
     for clip in driven.rendered:
-        # The clocks of a clip that went on from a kept state know of a part of it.
-        if clip.model_name == card.name and not clip.outcome.num_resumes:
+        # The clocks of a clip that began more than once know of a part of it, or of more than it took.
+        is_whole = not clip.outcome.num_resumes and not clip.outcome.lost_steps
+        if clip.model_name == card.name and is_whole:
             # CPUs are planned for as one kind; records tell their instruction sets apart.
             device = "cpu" if clip.outcome.device.startswith("cpu") else clip.outcome.device
             by_device[device].append(_measurement(clip, card, parallel=driven.parallel))

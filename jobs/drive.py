@@ -1,7 +1,6 @@
 """The driver's loop: pass after pass over a run's segments until no clip remains, or something says stop.
 
-A pass that must end early always ends the same way: a drain marker below OUT makes workers put their clips down at the
-next step, and whoever has not done so in time is killed. Then comes the next pass, a pause, or the end.
+What is looked after while workers work stands in `jobs.guarded`.
 """
 
 from __future__ import annotations
@@ -16,47 +15,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from farm.errors import Interrupted, StorageError, TransientError
-from farm.ledger import RunLease, committed_ids, failed_ids
+from farm.errors import GangStartError, Interrupted, StorageError, TransientError
+from farm.ledger import committed_ids, failed_ids
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.engine import WAN_BACKEND, ModelPlan
+from farm.workers.gang.hosts import reap_gang_groups, within
 from farm.workers.renderer import Outcome
-from farm.workers.stages import EncodeStage, RenderStage, StageSetup, drain_folder, drain_path
-from jobs.feed import Feed
+from farm.workers.stages import EncodeStage, RenderStage, StageSetup, drain_folder
 from jobs.fleet import Layout
+from jobs.guarded import TICK_S, GuardedStream, Guards, Halt
 from jobs.pipeline import Segment, outcomes, patience_s
-from jobs.progress import Display, Tally
+from jobs.progress import Tally
 from jobs.running import Driven
-from jobs.session import Session
-from jobs.signals import AGAIN, Drain
-from jobs.stops import ControlWatch
-from jobs.watchdog import StageActors, Watchdog
+from jobs.watchdog import StageActors
 
 # Passes in which not one clip ended, before the run is left for a person to look at.
 MAX_IDLE_PASSES = 3
 LONGEST_PAUSE_S = 60.0
-TICK_S = 0.25
-# How long workers get to put their clips down where no signal hurries them: a step of a large clip takes a minute, and
-# one that is being decoded is finished instead.
-UNHURRIED_S = 600.0
-# Workers that may be sick get less; the clips of the healthy ones go on where their states were kept.
-SICK_S = 120.0
-KILL_S = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halt:
-    """Why a pass ends early, and until when its workers may take.
-
-    Args:
-        fault: what went wrong, None where someone asked for it.
-    """
-
-    reason: str
-    until_s: float
-    fault: str | None = None
+REAP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +58,9 @@ class Drive:
     run_id: str
     segments: Sequence[str]
     settings: Settings
-    session: Session
     layout: Layout
-    lease: RunLease
-    drain: Drain
-    control: ControlWatch
+    guards: Guards
     tally: Tally
-    display: Display
     rendered: list[Rendered] = field(default_factory=list)
     load_seconds: float = 0.0
     num_steps: int = 0
@@ -112,23 +86,30 @@ class Drive:
             Interrupted: by a signal, a lost lease, a dead Ray, or because passes end without a single clip.
             UsageError: a stage found the call at fault after all (weights that do not load).
         """
-        idle_passes, last_fault = 0, ""
+        try:
+            self._drive()
+        finally:
+            if self.layout.parallel.num_hosts > 1 and not self.guards.session.is_lost:
+                reap_groups()
+
+    def _drive(self) -> None:
+        idle_passes, last_fault, control = 0, "", self.guards.control
         while True:
-            self.control.wait_while_paused(note=self.display.note, check=self._check)
-            if self.control.is_cancelled:
+            control.wait_while_paused(note=self._note, check=self.guards.check_idle)
+            if control.is_cancelled:
                 return
             self._lift_halt()
             num_ended, is_complete, fault = self._pass()
             if is_complete:
                 return
-            if self.control.stop is not None:
-                continue
+            if self.halt is not None and self.halt.fault is None:
+                continue  # someone said so
             idle_passes = 0 if num_ended else idle_passes + 1
             last_fault = fault or last_fault
             if idle_passes >= MAX_IDLE_PASSES:
                 raise Interrupted(f"{idle_passes} passes without progress: {last_fault or 'no clip ended'}")
             if fault:
-                self.display.note(f"a pass ended early: {fault}")
+                self._note(f"a pass ended early: {fault}")
             self._back_off(min(LONGEST_PAUSE_S, 2.0**idle_passes))
 
     def _pass(self) -> tuple[int, bool, str]:
@@ -140,17 +121,13 @@ class Drive:
                 continue
             num_left += segment.rows.num_rows
             try:
-                for outcome in self._watched(segment):
+                for outcome in self._outcomes(segment):
                     num_ended += self._count(outcome, segment)
             except (StorageError, TransientError) as error:
-                return num_ended, False, self._fault_of(error)
+                return num_ended, False, str(error)
             if self.halt is not None:
-                return num_ended, num_left == num_ended, self.halt.fault or ""
+                return num_ended, False, self.halt.fault or ""
         return num_ended, num_left == num_ended, ""
-
-    def _fault_of(self, error: Exception) -> str:
-        """Workers that were killed end their pass with an error of Ray's; why they were says more."""
-        return str(error) if self.halt is None else self.halt.fault or ""
 
     def _remaining(self, path: str) -> Segment | None:
         """The segment without clips that are done or given up; None where none is left."""
@@ -160,66 +137,28 @@ class Drive:
         left = rows.filter(pc.invert(pc.is_in(rows["clip_id"], pa.array(sorted(ended), pa.string()))))
         return Segment(rows=left) if left.num_rows else None
 
-    def _watched(self, segment: Segment) -> Iterator[Outcome]:
-        """The segment's outcomes; between them lease, cluster, workers, signals and commands are looked after."""
-        actors = StageActors((EncodeStage, RenderStage))
-        watchdog = Watchdog(actors.states, num_workers=self.layout.num_workers, patience_s=patience_s(segment) + SICK_S)
-        stream = outcomes(segment, self._setup(segment), layout=self.layout, num_nodes=self.session.machine.num_nodes)
-        feed, begun_s = Feed(stream), time.monotonic()
-        try:
-            while True:
-                self.session.check()
-                self.lease.check()
-                self._halt_if_asked(watchdog)
-                if self.halt is not None and time.monotonic() > self.halt.until_s:
-                    self._kill(feed, actors)
-                    return
-                outcome = feed.next(timeout_s=TICK_S)
-                if outcome is not None:
-                    watchdog.moved()
-                    if outcome.status == "committed" and not self.rendered:
-                        self.load_seconds = max(0.0, time.monotonic() - begun_s - self._seconds(outcome))
-                    yield outcome
-                elif feed.has_ended:
-                    break
-                self.display.tick(self.tally)
-        finally:
-            watchdog.close()
-        if self.drain.is_asked:
-            raise Interrupted(f"stopped by {self.drain.name}; {AGAIN}")
-
-    def _halt_if_asked(self, watchdog: Watchdog) -> None:
-        """Have the workers put down their clips, once, where there is a reason to."""
-        if self.drain.is_over:
-            raise Interrupted(f"stopped with clips in work; {AGAIN}")
-        halt = self._reason_to_halt(watchdog) if self.halt is None else None
-        if halt is None:
-            return
-        with suppress(StorageError):  # workers cannot be told now: the next tick tries again
-            self.out.replace(drain_path(self.run_id, epoch=self.lease.epoch), b"")
-            self.halt = halt
-            self.display.note(f"{halt.reason}: clips in work are put down at their next step")
-
-    def _reason_to_halt(self, watchdog: Watchdog) -> Halt | None:
-        now_s, stop, trouble = time.monotonic(), self.control.stop, watchdog.trouble
-        if self.drain.is_asked:
-            return Halt(reason=self.drain.name, until_s=float("inf"))  # the drain has a clock of its own
-        if stop is not None:
-            return Halt(reason=str(stop), until_s=now_s + max(UNHURRIED_S, self.drain.grace_s))
-        return None if trouble is None else Halt(reason=trouble, until_s=now_s + SICK_S, fault=trouble)
-
-    def _kill(self, feed: Feed, actors: StageActors) -> None:
-        """End workers that did not end by themselves; Ray Data then ends the stream."""
-        self.display.note("workers that do not answer are killed")
-        until_s = time.monotonic() + KILL_S
-        while not feed.has_ended and time.monotonic() < until_s:
-            self.session.check()
-            actors.kill()  # again and again: Ray Data replaces those that had not begun
-            feed.drop(timeout_s=1.0)
+    def _outcomes(self, segment: Segment) -> Iterator[Outcome]:
+        """The segment's outcomes, by workers that are looked after."""
+        setup, begun_s = self._setup(segment), time.monotonic()
+        guarded = GuardedStream(
+            outcomes(segment, setup, layout=self.layout, num_nodes=self.guards.session.machine.num_nodes),
+            guards=self.guards,
+            actors=StageActors((EncodeStage, RenderStage)),
+            tell_workers=lambda: self.out.replace(setup.drain_path, b""),
+            num_workers=self.layout.num_workers,
+            patience_s=patience_s(segment),
+        )
+        for outcome in guarded.outcomes(tick=lambda: self.guards.display.tick(self.tally)):
+            if outcome.status == "committed" and not self.rendered:
+                self.load_seconds = max(0.0, time.monotonic() - begun_s - self._seconds(outcome))
+            yield outcome
+        self.halt = guarded.halt
 
     def _lift_halt(self) -> None:
-        """Let workers work: drop the markers of earlier drivers and of this one."""
+        """Let workers work: drop the markers of earlier drivers and of this one, and what dead gangs hold."""
         self.halt = None
+        if self.layout.parallel.num_hosts > 1:
+            reap_groups()
         for marker in list(self.out.names(drain_folder(self.run_id))):
             self.out.delete(marker)
 
@@ -246,7 +185,7 @@ class Drive:
             backend=self.settings.engine or WAN_BACKEND,
             model=model,
             run_id=self.run_id,
-            epoch=self.lease.epoch,
+            epoch=self.guards.lease.epoch,
         )
 
     def _count(self, outcome: Outcome, segment: Segment) -> int:
@@ -256,25 +195,27 @@ class Drive:
             return 0  # whether it is done the ledger says, when the next pass looks
         self.tally.add(has_failed=outcome.status == "failed")
         if outcome.status == "failed":
-            self.display.note(f"clip {outcome.clip_id} failed: {outcome.error_class}: {outcome.message}")
+            self._note(f"clip {outcome.clip_id} failed: {outcome.error_class}: {outcome.message}")
         if outcome.status == "committed":
             self.rendered.append(_rendered(outcome, segment))
             self.num_steps += self.rendered[-1].spec.num_inference_steps
-        self.display.tick(self.tally)
+        self.guards.display.tick(self.tally)
         return 1
 
     def _back_off(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s and self.control.stop is None:
-            self._check()
+        while time.monotonic() < end_s and self.guards.control.stop is None:
+            self.guards.check_idle()
             time.sleep(TICK_S)
 
-    def _check(self) -> None:
-        """Raise what ends this driver."""
-        self.session.check()
-        self.lease.check()
-        if self.drain.is_asked:
-            raise Interrupted(f"stopped by {self.drain.name}; {AGAIN}")
+    def _note(self, text: str) -> None:
+        self.guards.display.note(text)
+
+
+def reap_groups() -> None:
+    """Remove the placement groups of gangs whose leaders are gone: what they hold the next leaders wait for."""
+    with suppress(GangStartError):  # Ray does not answer, and the session will find out
+        within(REAP_S, reap_gang_groups)
 
 
 def _rendered(outcome: Outcome, segment: Segment) -> Rendered:

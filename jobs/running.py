@@ -71,6 +71,7 @@ def drive_segments(
             return Driven()
         # Brings in Ray, a second that a run with nothing to do is spared, and one that is paused as well.
         from jobs.drive import Drive
+        from jobs.guarded import Guards
 
         with ray_session(execution.address) as session, progress_display() as display:
             drain.listen()  # Ray took SIGTERM
@@ -81,13 +82,9 @@ def drive_segments(
                 run_id=lease.run_id,
                 segments=segments,
                 settings=settings,
-                session=session,
                 layout=layout_for(session.machine, demands, execution, settings),
-                lease=lease,
-                drain=drain,
-                control=control,
+                guards=Guards(session=session, lease=lease, drain=drain, control=control, display=display),
                 tally=tally,
-                display=display,
             )
             with drain.patiently():
                 drive.run()
