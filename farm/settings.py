@@ -13,7 +13,7 @@
 | WANFARM_INPUT_TIMEOUT_S | how long fetching one input may take | 60 |
 | WANFARM_CHECKPOINT_STEPS | steps after which a clip's state is kept (and always before it is decoded) | by time |
 | WANFARM_CHECKPOINT_S | seconds after which it is kept | 60 |
-| WANFARM_HANG_FLOOR_S | the least that a rank may be silent before it is taken to hang | 60 |
+| WANFARM_HANG_FLOOR_S | how long a rank may always be silent before it is taken to hang; 60 times that in a first step | 60 |
 | WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 

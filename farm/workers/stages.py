@@ -50,6 +50,9 @@ OUTCOME_SCHEMA = pa.schema(
 )
 
 
+FIRST_STEP_FLOORS = 60
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSetup:
     """What both stages need, small enough to travel with every actor.
@@ -135,9 +138,9 @@ class RenderStage:
     @cached_property
     def _renderer(self) -> Renderer:
         setup, worker, meter = self._setup, this_worker(), RayMeter()
-        # A folder for each node: several may share a machine, and one that is lost is not a clip's fault.
-        root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch) / str(worker.node_id)
-        bench = Workbench(root)
+        # Several nodes may share a machine, and one that is lost is not a clip's fault.
+        root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch)
+        bench = Workbench(root, node=str(worker.node_id))
         return Renderer(
             lambda: open_gang(setup, bench.folder, meter=meter),
             setup.storage,
@@ -179,9 +182,14 @@ def open_gang(setup: StageSetup, folder: Path, *, meter: Meter) -> RenderEngine:
         setup.model,
         backend=setup.backend,
         folder=folder,
-        timing=GangTiming(floor_s=setup.settings.hang_floor_s),
+        timing=gang_timing(setup.settings),
         on_break=lambda reason: meter.record(metrics.GANG_REBUILDS, reason=reason),
     )
+
+
+def gang_timing(settings: Settings) -> GangTiming:
+    """How long ranks may be silent. The first step of a shape may compile: an hour, where the floor is a minute."""
+    return GangTiming(floor_s=settings.hang_floor_s, first_s=FIRST_STEP_FLOORS * settings.hang_floor_s)
 
 
 def checkpoint_policy(settings: Settings) -> CheckpointPolicy:
