@@ -75,7 +75,7 @@ def test_killed_ray_then_signal_then_two_drivers(farm: Farm) -> None:
     os.killpg(second.pid, signal.SIGINT)  # Ctrl-C: Ray's processes get it too
     code, said = finish(second, timeout_s=90)
     assert code == 75, said
-    assert "SIGINT: finishing clips in work" in said
+    assert "SIGINT: clips in work are put down at their next step" in said
     drained = farm.committed()
     assert len(done) < len(drained) < NUM_CLIPS
     assert done <= drained
