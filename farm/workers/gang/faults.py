@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import builtins
 import traceback
+from contextlib import suppress
 
 from farm import errors
-from farm.errors import StorageError
 from farm.workers.gang.messages import Failed
 
 
@@ -17,12 +17,12 @@ def told(error: BaseException) -> Failed:
 
 
 def raised_again(failed: Failed) -> Exception:
-    """The same exception, with the rank's traceback as a note. A class that is not known here is a RuntimeError."""
+    """The same exception, with the rank's traceback as a note. A class that takes more than a message, or that is not
+    known here, is a RuntimeError."""
     found = getattr(errors, failed.error_class, None) or getattr(builtins, failed.error_class, None)
-    error: Exception
-    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, (StorageError, UnicodeError)):
-        error = found(failed.message)
-    else:
-        error = RuntimeError(f"{failed.error_class}: {failed.message}")
+    error: Exception = RuntimeError(f"{failed.error_class}: {failed.message}")
+    if isinstance(found, type) and issubclass(found, Exception):
+        with suppress(TypeError):
+            error = found(failed.message)
     error.add_note(f"In the rank:\n{failed.traceback}")
     return error
