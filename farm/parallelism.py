@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,14 @@ class ParallelPlan:
     def __str__(self) -> str:
         """As records name it: "ulysses=4 cfg=2"."""
         return f"ulysses={self.ulysses_degree} cfg={self.cfg_degree}"
+
+    @classmethod
+    def parse(cls, text: str) -> ParallelPlan:
+        """The inverse of `str`, on one host. ValueError for anything else."""
+        found = re.fullmatch(r"ulysses=(\d+) cfg=(\d+)", text)
+        if found is None:
+            raise ValueError(f"not how ranks share a clip: {text!r}")
+        return cls(ulysses_degree=int(found[1]), cfg_degree=int(found[2]))
 
 
 ONE_RANK = ParallelPlan()

@@ -22,12 +22,12 @@ from farm.ledger import (
     read_failures,
     read_record,
 )
+from farm.parallelism import ParallelPlan, Wanted
 from farm.plan import run_folder
 from farm.segments import SCHEMA
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
-from farm.workers.renderer import Renderer
 from jobs import progress
 from jobs.calls import Execution
 from jobs.here import Bench
@@ -69,21 +69,32 @@ def _letter(out: Storage, clip_id: str) -> DeadLetter:
 def _retry_here(out: Storage, letter: DeadLetter, settings: Settings, execution: Execution) -> int:
     spec = ClipSpec.from_json(letter.row["spec"])
     threads = execution.threads or settings.threads or 1
-    bench = Bench(out, settings, spec=spec, model_path=letter.row["model"], threads=threads)
+    bench = Bench(
+        out,
+        settings,
+        spec=spec,
+        model_path=letter.row["model"],
+        threads=threads,
+        like=letter.execution,
+        parallel=_asked_for(execution.degrees.wanted),
+    )
     job = bench.job(spec, run_id=letter.run_id, row=letter.row["row"], name=letter.row["id"])
     clear_attempts(out, letter.clip_id)
-
-    def render(renderer: Renderer) -> int:
+    with bench.renderer() as renderer:
         outcome = renderer.render(job)
-        if outcome.status != "failed":
-            clear_failure(out, letter.clip_id)
-            say([f"clip {letter.clip_id}: {outcome.status}"])
-            return 0
-        again = read_failure(out, letter.clip_id)
-        say([again.traceback if again else "", f"clip {letter.clip_id} failed: {outcome.message}"])
-        return 1
+    if outcome.status != "failed":
+        clear_failure(out, letter.clip_id)
+        say([f"clip {letter.clip_id}: {outcome.status}"])
+        return 0
+    again = read_failure(out, letter.clip_id)
+    say([again.traceback if again else "", f"clip {letter.clip_id} failed: {outcome.error_class}: {outcome.message}"])
+    return 1
 
-    return bench.with_renderer(render)
+
+def _asked_for(wanted: Wanted) -> ParallelPlan | None:
+    if wanted.ulysses_degree is None and wanted.cfg_degree is None:
+        return None
+    return ParallelPlan(ulysses_degree=wanted.ulysses_degree or 1, cfg_degree=wanted.cfg_degree or 1)
 
 
 def _retry_run(

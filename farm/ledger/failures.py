@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from farm.errors import NotFoundError
 from farm.layout import FAILED, clip_id_of, failed_path
 from farm.ledger.parallel import map_in_order
+from farm.provenance import Execution
 from farm.storage.base import Storage
 
 
@@ -23,7 +24,7 @@ class DeadLetter(BaseModel):
         error_class: name of the error's class, which decides whether a retry can help.
         command: what to type to see it fail again in the foreground.
         failed_at: UTC in ISO 8601.
-        parallel: how the ranks shared it, as in `Execution`; None for one alone.
+        execution: how it was rendered at first, before care was taken; None where it never came to that.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -38,7 +39,7 @@ class DeadLetter(BaseModel):
     worker: str
     failed_at: str
     command: str
-    parallel: str | None = None
+    execution: Execution | None = None
 
 
 def reproducing_command(out_uri: str, clip_id: str) -> str:

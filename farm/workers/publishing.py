@@ -54,7 +54,7 @@ class Publisher:
             worker=last.worker,
             failed_at=_utc_now(),
             command=ledger.reproducing_command(self._storage.uri, spec.clip_id),
-            parallel=work.parallel,
+            execution=work.execution,
         )
         ledger.write_failure(self._storage, letter)
         work.turn.forget()

@@ -119,7 +119,7 @@ class Renderer:
             return Outcome(clip_id=clip_id, status="skipped")
         if ledger.read_record(self._storage, clip_id) is not None:
             return Outcome(clip_id=clip_id, status="existing")
-        self._whole_engine()
+        self._whole_engine().execution(job.spec)  # a gang starts now: loading weights is no clip's time
         work = self._begun(job)
         with work.in_hand():
             return self._publisher.give_up(work) if work.ladder.is_used_up else self._made(work)
@@ -165,6 +165,7 @@ class Renderer:
             most = self._settings.max_input_bytes
             image = None if spec.image is None else fetch_input(spec.image, self._files, max_bytes=most)
         execution = engine.execution(spec, is_tame=is_tame)
+        work.execution = work.execution if is_tame else execution
         state = self._state(work, execution)
         order = Order(spec=spec, text=job.text, image=image, state=state, is_tame=is_tame, policy=self._policy)
         try:
@@ -187,7 +188,6 @@ class Renderer:
             work.discarded += (f"the state after step {kept.step} could not be gone on from: {why}",)
         step = 0 if found is None else found.step
         work.resumed_at += () if found is None else (step,)
-        work.parallel = work.parallel or execution.parallel
         work.keeper = StateKeeper(work.turn, self._keeping, kept_step=step)
         self._count_lost(work, go_on_at=step)
         return found

@@ -49,7 +49,7 @@ class Work:
         lost_steps: see `Outcome`.
         resumed_at: steps done in the states that this turn went on from.
         discarded: why it could not go on from others.
-        parallel: as in `Execution`, of the first try.
+        execution: of the tries before care was taken.
     """
 
     job: ClipJob
@@ -62,7 +62,7 @@ class Work:
     lost_steps: int = 0
     resumed_at: tuple[int, ...] = ()
     discarded: tuple[str, ...] = ()
-    parallel: str | None = None
+    execution: Execution | None = None
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:

@@ -61,7 +61,7 @@ def test_each_bad_row_is_named_and_the_rest_rendered(farm: Farm) -> None:
         "nan-inside": "NotFiniteError",
         "bad-inside": "InputError",
         "bug": "ZeroDivisionError",
-        "killer": "AttemptsError",
+        "killer": "RankLostError",
     }
     assert lines["killer", "failed"]["attempts"] == 3
     (run_id,) = farm.storage.folders("runs")
