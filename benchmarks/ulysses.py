@@ -2,9 +2,9 @@
 
 python benchmarks/ulysses.py --degree 2 --tokens 320 --layers 4
 
-The ranks take the ways in turns, a pass of a DiT of the 1.3B shape with each, and the medians of the first rank are
-shown, with whether the answers are equal to the bit. Then what choosing DeepSpeed costs a rank before its first step:
-seconds, and megabytes of its own.
+The ranks take the ways in turns, with attention alone and with a whole pass of a DiT, both of the 1.3B shape. Shown
+are the medians of the first rank, and whether the answers are equal to the bit. Then what choosing a way costs a rank
+before its first step: seconds, and megabytes of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import truediv
 from pathlib import Path
 
 import torch
@@ -78,25 +79,39 @@ def _rank(rank: int, store: str, args: argparse.Namespace) -> None:
     dist.init_process_group("gloo", store=dist.FileStore(store, args.degree), rank=rank, world_size=args.degree)
     world = dist.group.WORLD
     ways: dict[str, SequenceParallel] = {"torch": UlyssesSequence(world), "deepspeed": DeepSpeedSequence(world, "cpu")}
-    run = _pass(args)
-    answers = {name: run(way) for name, way in ways.items()}  # warms both
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(args.rounds):
-        for name in sorted(ways, reverse=bool(turn % 2)):
-            times[name].append(_timed(lambda way=ways[name]: run(way)))
     if rank == 0:
-        is_equal = torch.equal(answers["torch"], answers["deepspeed"])
-        print(f"{args.tokens} tokens, {args.layers} layers of the 1.3B shape, {args.dtype}, {args.degree} ranks")
-        for name, taken in times.items():
-            print(f"{name}: {statistics.median(taken) * 1e3:.0f} ms, fastest {min(taken) * 1e3:.0f} ms")
-        ratios = [theirs / ours for theirs, ours in zip(times["deepspeed"], times["torch"], strict=True)]
-        print(f"deepspeed / torch: {statistics.median(ratios):.3f}; equal to the bit: {is_equal}")
+        print(f"{args.tokens} tokens, {args.dtype}, {args.degree} ranks")
+    _compare("attention", ways, _attention(args), rounds=4 * args.rounds)
+    run = _pass(args)
+    _compare(f"{args.layers} layers", ways, run, rounds=args.rounds)
     dist.barrier()
     if rank == 0:
         alone = statistics.median(_timed(lambda: run(WHOLE_SEQUENCE), waits=False) for _ in range(3))
-        print(f"one rank, the others idle: {alone * 1e3:.0f} ms")
+        print(f"{args.layers} layers on one rank, the others idle: {alone * 1e3:.0f} ms")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _compare(
+    what: str, ways: Mapping[str, SequenceParallel], run: Callable[[SequenceParallel], Tensor], *, rounds: int
+) -> None:
+    answers = {name: run(way) for name, way in ways.items()}  # warms both
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        for name in sorted(ways, reverse=bool(turn % 2)):
+            times[name].append(_timed(lambda way=ways[name]: run(way)))
+    if dist.get_rank() == 0:
+        medians = ", ".join(f"{name} {statistics.median(taken) * 1e3:.2f} ms" for name, taken in times.items())
+        ratio = statistics.median(map(truediv, times["deepspeed"], times["torch"]))
+        is_equal = torch.equal(answers["torch"], answers["deepspeed"])
+        print(f"{what}: {medians}; deepspeed / torch {ratio:.2f}; equal to the bit: {is_equal}")
+
+
+def _attention(args: argparse.Namespace) -> Callable[[SequenceParallel], Tensor]:
+    """Exchanges and attention of one layer. Tokens are those that the degree divides."""
+    share = args.tokens // args.degree
+    q, k, v = torch.randn(3, 1, share, 12, 128).to(getattr(torch, args.dtype))
+    return lambda way: way.attend(q, k, v, share * args.degree)
 
 
 def _pass(args: argparse.Namespace) -> Callable[[SequenceParallel], Tensor]:

@@ -1,4 +1,4 @@
-"""DeepSpeed's own Ulysses layer. Imported only where it is chosen: it costs seconds.
+"""DeepSpeed's own Ulysses layer, imported only where it is chosen: see docs/adr/0005-sequence-parallelism.md.
 
 Legend: B batch, M tokens on this rank, N heads, K head dim.
 """
@@ -37,8 +37,8 @@ def _layer(group: dist.ProcessGroup, device_type: str) -> Any:
     import deepspeed.ops
     from deepspeed.sequence.layer import DistributedAttention
 
-    # None of its compiled kernels is needed here: probing for a compiler takes seconds, and on a CPU building its
-    # shared-memory collectives a minute.
+    # None of its compiled kernels is needed here: on a CPU it would probe for a compiler and build collectives of its
+    # own for a minute.
     vars(deepspeed.ops).setdefault("__compatible_ops__", {})
     if not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(dist_backend=dist.get_backend(group), verbose=False)
