@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -166,6 +167,13 @@ class Seat(Protocol):
 
     @property
     def rank(self) -> int: ...
+
+    @property
+    def shared_folder(self) -> Path | None:
+        """Where ranks of one host may put what all of them load; it goes when all are ready."""
+
+    def beat(self) -> None:
+        """To be called after every piece of decoding. After a step the watch is enough."""
 
     def announce(self, port: int) -> None:
         """Called by rank 0: the store listens there."""

@@ -54,7 +54,7 @@ class FakeBackend:
         return FakeTextEngine()
 
     def open_render(self, plan: ModelPlan, seat: Seat | None = None) -> FakeRenderEngine:
-        return FakeRenderEngine(plan, rank=0 if seat is None else seat.rank)
+        return FakeRenderEngine(plan, seat)
 
 
 class FakeTextEngine:
@@ -70,9 +70,10 @@ class FakeRenderEngine:
     Its ranks know nothing of each other: each goes through all steps, and rank 0 has the frames.
     """
 
-    def __init__(self, plan: ModelPlan, *, rank: int = 0) -> None:
+    def __init__(self, plan: ModelPlan, seat: Seat | None = None) -> None:
         self._plan = plan
-        self._rank = rank
+        self._seat = seat
+        self._rank = 0 if seat is None else seat.rank
 
     def environment(self, *, is_tame: bool = False) -> Execution:
         is_shared = self._plan.parallel.degree > 1 and not is_tame
@@ -97,6 +98,8 @@ class FakeRenderEngine:
         for first in range(0, spec.num_frames, CHUNK_FRAMES):
             if first and fault is not None:
                 fault.happen()
+            if self._seat is not None:
+                self._seat.beat()
             numbers = range(first, min(first + CHUNK_FRAMES, spec.num_frames))
             if self._rank == 0:
                 yield np.stack([_frame(spec, digest, number) for number in numbers])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -15,7 +16,9 @@ from wan_model.errors import CheckpointError
 from wan_model.pipeline import Component, WanPipeline
 
 
-def load_model(plan: ModelPlan, *, components: Sequence[Component], experts: Experts = "all") -> WanPipeline:
+def load_model(
+    plan: ModelPlan, *, components: Sequence[Component], experts: Experts = "all", shared_folder: Path | None = None
+) -> WanPipeline:
     """ModelError where the weights do not load."""
     # cuDNN may otherwise pick kernels whose sums change from run to run.
     torch.backends.cudnn.deterministic = True
@@ -27,6 +30,7 @@ def load_model(plan: ModelPlan, *, components: Sequence[Component], experts: Exp
             device=plan.device,
             threads=plan.threads,
             experts=experts,
+            shared_folder=shared_folder,
         )
     except CheckpointError as error:
         raise ModelError(f"the model in {plan.path} cannot be loaded: {error}") from error

@@ -40,17 +40,28 @@ TAME_TILES = 4
 def open_render(plan: ModelPlan, seat: Seat | None) -> WanRenderEngine:
     """Loads this rank's weights, then waits for the other ranks. ModelError where the weights do not load."""
     components: tuple[Component, ...] = ("dit",) if plan.experts == "high" else ("dit", "vae")
-    pipeline = load_model(plan, components=components, experts=plan.experts)
-    return WanRenderEngine(pipeline, plan, group=ALONE if seat is None else _joined(plan, seat))
+    shared_folder = None if seat is None else seat.shared_folder
+    pipeline = load_model(plan, components=components, experts=plan.experts, shared_folder=shared_folder)
+    if seat is None:
+        return WanRenderEngine(pipeline, plan)
+    return WanRenderEngine(pipeline, plan, group=_joined(plan, seat), on_chunk=seat.beat)
 
 
 class WanRenderEngine:
     """Renders alone, or as one of the ranks of `group`."""
 
-    def __init__(self, pipeline: WanPipeline, plan: ModelPlan, *, group: Group = ALONE) -> None:
+    def __init__(
+        self,
+        pipeline: WanPipeline,
+        plan: ModelPlan,
+        *,
+        group: Group = ALONE,
+        on_chunk: Callable[[], None] | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._plan = plan
         self._group = group
+        self._on_chunk = on_chunk
 
     def environment(self, *, is_tame: bool = False) -> Execution:
         parallel, is_shared = self._plan.parallel, self._plan.parallel.degree > 1 and not is_tame
@@ -75,7 +86,7 @@ class WanRenderEngine:
             group = ALONE if order.is_tame else self._group
             latents = self._denoised(order, watch, group)
             if self._plan.experts != "high":
-                yield from self._pipeline.decode(latents, parallel=group.parallel, tiles=self._tiles(order.is_tame))
+                yield from self._decoded(latents, group, tiles=self._tiles(order.is_tame))
 
     def rebuild(self) -> None:
         """Nothing can break that an exception leaves behind."""
@@ -84,7 +95,18 @@ class WanRenderEngine:
         self._group.close()
 
     def _tiles(self, is_tame: bool) -> int | None:
-        return TAME_TILES if is_tame else self._plan.tiles
+        """More tiles than ranks leave less to hold at once than rows shared among ranks."""
+        tiles = (
+            self._plan.tiles if self._plan.tiles is not None and self._plan.tiles > self._plan.parallel.degree else None
+        )
+        return max(TAME_TILES, tiles or 0) if is_tame else tiles
+
+    def _decoded(self, latents: torch.Tensor, group: Group, *, tiles: int | None) -> Iterator[Frames]:
+        """With tiles by the first rank alone."""
+        if tiles is None:
+            yield from self._pipeline.decode(latents, parallel=group.parallel, on_chunk=self._on_chunk)
+        elif group.parallel.is_first:
+            yield from self._pipeline.decode(latents, tiles=tiles, on_chunk=self._on_chunk)
 
     def _denoised(self, order: Order, watch: Watch, group: Group) -> torch.Tensor:
         """The latents after the last step. ClipYielded."""

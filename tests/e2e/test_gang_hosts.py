@@ -110,7 +110,7 @@ def test_a_gang_over_two_nodes(cluster: Any, tmp_path: Path) -> None:
     assert said == "RankLostError", message
     said, message = ray.get(actor.render.remote("a"), timeout=150)
     assert said == "GangStartError", message
-    assert "no room for 2 x {'CPU': 2.0}" in message
+    assert "no room for 2 x {'CPU': 1.6}" in message
     ray.get(actor.close.remote(), timeout=150)
     wait_until(lambda: not live_groups() and not rank_processes(), timeout_s=60)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 from multiprocessing import AuthenticationError, Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -19,7 +22,7 @@ from farm.errors import GangStartError, InputError, StorageError
 from farm.workers.engine import ModelPlan
 from farm.workers.gang.channel import CHUNKS_AHEAD, Channel, Letter
 from farm.workers.gang.faults import raised_again, told
-from farm.workers.gang.launch import rank_environment
+from farm.workers.gang.launch import WEIGHTS_PREFIX, Nursery, rank_environment
 from farm.workers.gang.messages import Chunk, Gone, Leave, Stepped
 from farm.workers.gang.remote import Reception, call_leader
 
@@ -186,3 +189,19 @@ def test_an_error_is_raised_again_by_class(error: Exception, raised: type[Except
     assert type(again) is raised
     assert message in str(again)
     assert "In the rank:" in again.__notes__[0]
+
+
+def test_weights_that_ranks_share_leave_no_folder(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True, capture_output=True)
+    abandoned = tmp_path / f"{WEIGHTS_PREFIX}{int(dead.stdout)}-xyz"
+    others = tmp_path / f"{WEIGHTS_PREFIX}1-xyz"
+    abandoned.mkdir()
+    others.mkdir()
+    nursery = Nursery(folder=tmp_path)
+    nursery.share_weights()
+    assert nursery.shared_folder is not None
+    (nursery.shared_folder / "weights").write_bytes(b"converted")
+    assert set(tmp_path.iterdir()) == {others, nursery.shared_folder}
+    nursery.loaded()
+    assert list(tmp_path.iterdir()) == [others]
+    nursery.close()

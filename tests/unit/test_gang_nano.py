@@ -62,8 +62,9 @@ def order_of(text: ClipText, *, spec: dict[str, Any] | None = None, **more: Any)
     return Order(spec=spec_of(PROMPT, **(SPEC | (spec or {}))), text=text, **more)
 
 
-def pids() -> set[int]:
-    return {child.pid for child in psutil.Process().children() if "farm.workers.gang.rank" in child.cmdline()}
+def pids(gang: Gang) -> list[int]:
+    gang.start()
+    return [child.process.pid for child in gang._ranks._nursery.processes.values()]  # type: ignore[attr-defined]
 
 
 def assert_close(frames: Frames, reference: Frames) -> None:
@@ -100,7 +101,7 @@ def test_a_kept_state_goes_on_to_the_same_bytes(name: str, text: ClipText, reque
 
 
 def test_a_clip_is_put_down_by_all_ranks_at_one_step(pair: Gang, text: ClipText) -> None:
-    before, watch = pids(), Recorder(yield_at=1)
+    before, watch = pids(pair), Recorder(yield_at=1)
     long = {"num_inference_steps": 20}
     with pytest.raises(ClipYielded):
         frames_of(pair, order_of(text, spec=long), watch)
@@ -108,21 +109,20 @@ def test_a_clip_is_put_down_by_all_ranks_at_one_step(pair: Gang, text: ClipText)
     assert state.step < 20
     again = frames_of(pair, order_of(text, spec=long, state=state))
     assert np.array_equal(again, frames_of(pair, order_of(text, spec=long)))
-    assert pids() == before
+    assert pids(pair) == before
 
 
 def test_what_the_model_cannot_make_is_the_clips_fault(pair: Gang, text: ClipText) -> None:
-    before = pids()
+    before = pids(pair)
     with pytest.raises(InputError, match="the model cannot make this clip"):
         frames_of(pair, order_of(text, spec={"render_width": 60, "width": 60}))
-    assert pids() == before
+    assert pids(pair) == before
 
 
 @pytest.mark.parametrize("at", ["denoise", "decode"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_killed_in_its_work_is_named(pair: Gang, text: ClipText, reference: Frames, at: str, rank: int) -> None:
-    pair.start()
-    victim = find_rank(pair, rank)
+    victim = psutil.Process(pids(pair)[rank])
     if at == "denoise":
         watch, spec = Recorder(at_step=lambda done: victim.kill() if done == 2 else None), {"num_inference_steps": 50}
         chunks = pair.render(order_of(text, spec=spec), watch)
@@ -133,7 +133,3 @@ def test_a_rank_killed_in_its_work_is_named(pair: Gang, text: ClipText, referenc
     with pytest.raises(RankLostError, match=rf"rank {rank} \(pid {victim.pid}\) was killed by SIGKILL"):
         list(chunks)
     assert_close(frames_of(pair, order_of(text)), reference)
-
-
-def find_rank(gang: Gang, rank: int) -> psutil.Process:
-    return psutil.Process(gang._ranks._nursery.processes[rank].process.pid)  # type: ignore[attr-defined]

@@ -69,5 +69,3 @@ def test_each_rank_has_its_own_silence() -> None:
     pulse.beat(0, at_s=1.0)
     assert pulse.due_s() == 10  # rank 1, by what rank 0 measured
     assert pulse.overdue(now_s=10.5) == [1]
-    pulse.watch([1], None, now_s=11)
-    assert pulse.limit_s(1) == 5

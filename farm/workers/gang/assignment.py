@@ -17,7 +17,7 @@ from farm.workers.engine import Frames, Order, Watch
 from farm.workers.gang.channel import Letter
 from farm.workers.gang.crew import Crew
 from farm.workers.gang.faults import raised_again
-from farm.workers.gang.messages import Chunk, Done, Failed, Gone, Kept, Stepped, Stop, Work
+from farm.workers.gang.messages import Chunk, Decoded, Done, Failed, Gone, Kept, Stepped, Stop, Work
 from farm.workers.gang.timing import GangTiming, Pulse
 
 # Faults that all ranks come upon together, and that leave nothing behind.
@@ -97,8 +97,9 @@ class Assignment:
                 self._stepped(letter, watch, done=done, total=total)
             case Kept(state=state):
                 watch.keep(state)
-            case Chunk(frames=frames):
+            case Decoded():
                 self._pulse.beat(rank, at_s=letter.at_s)
+            case Chunk(frames=frames):
                 return frames
             case Done(is_yielded=is_yielded):
                 self._is_yielded |= is_yielded
@@ -120,20 +121,11 @@ class Assignment:
                 self.stop()
 
     def _enter(self, rank: int, stage: str, *, at_s: float) -> None:
-        if stage == "denoise" or rank == 0:
-            self._pulse.watch([rank], (stage, self._shape), now_s=at_s)
-        elif 0 in self._unanswered:
-            self._pulse.unwatch(rank)  # it takes part in what rank 0 is at, whose beats stand for all
-        else:
-            self._pulse.watch([rank], None, now_s=at_s)
+        self._pulse.watch([rank], (stage, self._shape), now_s=at_s)
 
     def _answered(self, rank: int) -> None:
         self._unanswered.discard(rank)
         self._pulse.unwatch(rank)
-        if rank == 0:
-            # Those that took part in its decoding have nothing left to do but to say so.
-            decoding = [other for other in self._unanswered if not self._pulse.is_watched(other)]
-            self._pulse.watch(decoding, None, now_s=time.monotonic())
 
     def _raise_if_hung(self) -> None:
         late = self._pulse.overdue(now_s=time.monotonic())

@@ -25,8 +25,9 @@ class Crew:
         try:
             for rank, connection in enumerate(ranks.start(timeout_s=load_s)):
                 self._channels.append(Channel(connection, rank=rank, inbox=self._inbox))
-            self._send_all(Setup(backend=backend, plan=plan, host=ranks.host))
+            self._send_all(Setup(backend=backend, plan=plan))
             self.ready = self._await_ready(deadline_s)
+            ranks.loaded()
         except BaseException:
             self.kill()
             raise

@@ -33,13 +33,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from farm.errors import GangStartError
 from farm.workers.engine import ModelPlan
-from farm.workers.gang.launch import Nursery, rank_environment
+from farm.workers.gang.launch import Nursery, rank_environment, shares_weights
 from farm.workers.gang.remote import Reception
 
 GROUP_PREFIX = "farm-gang-"
 # Of a Ray call that only has to be answered, and of an actor whose process has to start.
 ANSWER_S = 30.0
 ACTOR_START_S = 180.0
+# On a host that has no CPU beyond its ranks', leaders and text encoders still have to find room.
+CPU_SHARE = 0.8
 _SIOCGIFADDR = 0x8915
 _T = TypeVar("_T")
 
@@ -56,11 +58,15 @@ class RankHost:
     def start(self, plan: ModelPlan, *, first: int, address: str, key: bytes) -> None:
         """Start this host's ranks, numbered from `first`, which call their leader at `address`."""
         num_ranks, interface = plan.parallel.ranks_per_host, interface_of(self.host())
+        if shares_weights(plan, num_ranks=num_ranks):
+            self._nursery.share_weights()
         for position in range(num_ranks):
             rank = first + position
             environment = rank_environment(plan, position=position, num_ranks=num_ranks, interface=interface)
-            arguments = ["--rank", str(rank), "--connect", address]
-            self._nursery.spawn(rank, arguments, environment=environment, secret=key)
+            self._nursery.spawn(rank, ["--connect", address], environment=environment, secret=key)
+
+    def loaded(self) -> None:
+        self._nursery.loaded()
 
     def lost(self) -> str | None:
         """How a rank of this host has ended; None while all are up."""
@@ -109,6 +115,10 @@ class HostedRanks:
             raise GangStartError(f"a host of {self._name} was lost while its ranks started: {error}") from error
         finally:
             reception.close()
+
+    def loaded(self) -> None:
+        with suppress(RayError, GangStartError):  # a host that is lost: its ranks tell
+            self._answers([host.loaded.remote() for host in self._hosts])
 
     def fate(self, rank: int) -> str:
         index = rank // self._plan.parallel.ranks_per_host
@@ -170,9 +180,11 @@ class HostedRanks:
 
 
 def bundle_of(plan: ModelPlan) -> dict[str, float]:
-    """What a host's ranks need of it: a GPU each, or the CPUs of their threads."""
+    """What a host's ranks need of it: a GPU each, or the CPUs of their threads, less what leader and encoder book."""
     num_ranks = plan.parallel.ranks_per_host
-    return {"GPU": float(num_ranks)} if plan.device.startswith("cuda") else {"CPU": float(num_ranks * plan.threads)}
+    if plan.device.startswith("cuda"):
+        return {"GPU": float(num_ranks)}
+    return {"CPU": round(CPU_SHARE * num_ranks * plan.threads, 2)}
 
 
 def group_name() -> str:

@@ -7,6 +7,7 @@ lives as long as whoever needs them.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ TAIL_BYTES = 4000
 STACKS_BYTES = 16_000
 # faulthandler writes a page or two; a stopped process never does.
 STACKS_S = 1.0
+WEIGHTS_PREFIX = "wanfarm-weights-"
 _DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -41,6 +43,9 @@ class RankSet(Protocol):
     @property
     def host(self) -> str:
         """The address of rank 0's host, as the other ranks reach it."""
+
+    def loaded(self) -> None:
+        """All ranks are ready: what they loaded from may go."""
 
     def fate(self, rank: int) -> str:
         """How a rank's process ended, and its last words."""
@@ -108,6 +113,7 @@ class Nursery:
 
     folder: Path
     processes: dict[int, RankProcess] = field(default_factory=dict)
+    shared_folder: Path | None = None
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "rank-spawner"))
 
     def spawn(
@@ -120,9 +126,11 @@ class Nursery:
         self, rank: int, arguments: Sequence[str], environment: Mapping[str, str], secret: bytes, fd: int
     ) -> RankProcess:
         errors = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - it lives as long as the process
-        command = [sys.executable, "-m", "farm.workers.gang.rank", "--parent", str(os.getpid()), *arguments]
+        command = [sys.executable, "-m", "farm.workers.gang.rank", "--parent", str(os.getpid()), "--rank", str(rank)]
+        if self.shared_folder is not None:
+            command += ["--shared-folder", str(self.shared_folder)]
         process = subprocess.Popen(
-            command,
+            [*command, *arguments],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=errors,
@@ -134,6 +142,17 @@ class Nursery:
             process.stdin.write(secret)
             process.stdin.close()
         return RankProcess(rank=rank, process=process, errors=errors)
+
+    def share_weights(self) -> None:
+        """Give the ranks to come a folder for what they convert of the weights, so that a host holds it once."""
+        _remove_abandoned(self.folder)
+        self.shared_folder = Path(tempfile.mkdtemp(prefix=f"{WEIGHTS_PREFIX}{os.getpid()}-", dir=self.folder))
+
+    def loaded(self) -> None:
+        """What is mapped stays; its name may go."""
+        if self.shared_folder is not None:
+            shutil.rmtree(self.shared_folder, ignore_errors=True)
+            self.shared_folder = None
 
     def wait(self, *, timeout_s: float) -> None:
         """Until all have ended by themselves, or the time is up."""
@@ -160,6 +179,7 @@ class Nursery:
         """Kill what is left."""
         while self.processes:
             self.processes.popitem()[1].end()
+        self.loaded()
 
     def close(self) -> None:
         """Kill what is left, and end the thread."""
@@ -179,6 +199,8 @@ class LocalRanks:
     def start(self, *, timeout_s: float) -> list[Connection]:
         connections = list[Connection]()
         try:
+            if shares_weights(self._plan, num_ranks=self._plan.parallel.degree):
+                self._nursery.share_weights()
             for rank in range(self._plan.parallel.degree):
                 connections.append(self._start(rank))
         except OSError as error:
@@ -192,8 +214,11 @@ class LocalRanks:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             fd = theirs.fileno()
-            self._nursery.spawn(rank, ["--rank", str(rank), "--fd", str(fd)], environment=environment, fd=fd)
+            self._nursery.spawn(rank, ["--fd", str(fd)], environment=environment, fd=fd)
             return Connection(ours.detach())
+
+    def loaded(self) -> None:
+        self._nursery.loaded()
 
     def fate(self, rank: int) -> str:
         return self._nursery.processes[rank].fate()
@@ -209,6 +234,19 @@ class LocalRanks:
 
     def close(self) -> None:
         self._nursery.close()
+
+
+def shares_weights(plan: ModelPlan, *, num_ranks: int) -> bool:
+    """Whether that many ranks of a host have weights in common: on CPUs; a device has its own."""
+    return num_ranks > 1 and plan.device == "cpu"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """The folders of processes that were killed while their ranks loaded."""
+    for path in folder.glob(f"{WEIGHTS_PREFIX}*"):
+        pid = path.name.removeprefix(WEIGHTS_PREFIX).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def rank_environment(plan: ModelPlan, *, position: int, num_ranks: int, interface: str = "lo") -> dict[str, str]:

@@ -10,11 +10,10 @@ from farm.workers.engine import Frames, ModelPlan, Order, SamplerState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """To a rank, first of all: what to load. `host` is the address under which the other ranks reach it."""
+    """To a rank, first of all: what to load."""
 
     backend: str
     plan: ModelPlan
-    host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +68,11 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """From each rank after each piece of decoding: its beat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """From rank 0: a state that was due."""
 
@@ -77,7 +81,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """From a rank: decoded frames, a beat as well."""
+    """From rank 0: frames that are whole."""
 
     frames: Frames
 
@@ -103,4 +107,19 @@ class Gone:
     """A rank's channel has closed: its process ended, or its host is out of reach. No rank sends this."""
 
 
-Message = Setup | StoreOpened | Meeting | Ready | Work | Stop | Leave | Stepped | Kept | Chunk | Done | Failed | Gone
+Message = (
+    Setup
+    | StoreOpened
+    | Meeting
+    | Ready
+    | Work
+    | Stop
+    | Leave
+    | Stepped
+    | Decoded
+    | Kept
+    | Chunk
+    | Done
+    | Failed
+    | Gone
+)

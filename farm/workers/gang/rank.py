@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--shared-folder", type=Path)
     parser.add_argument("--fd", type=int)
     parser.add_argument("--connect", help="host:port of the leader; the key comes on standard input")
     arguments = parser.parse_args()
@@ -35,7 +37,7 @@ def main() -> None:
         connection = call_leader(arguments.connect, key=sys.stdin.buffer.read(), rank=arguments.rank)
     from farm.workers.gang.serving import serve
 
-    serve(connection, rank=arguments.rank)
+    serve(connection, rank=arguments.rank, shared_folder=arguments.shared_folder)
     os._exit(0)  # torch takes a second to take itself apart, and holds nothing
 
 

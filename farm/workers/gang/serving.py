@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from farm.workers.engine import RankEngine, SamplerState, open_backend
 from farm.workers.gang.faults import told
 from farm.workers.gang.messages import (
     Chunk,
+    Decoded,
     Done,
     Kept,
     Leave,
@@ -31,12 +33,12 @@ from farm.workers.gang.messages import (
 _M = TypeVar("_M", bound=Message)
 
 
-def serve(connection: Connection, *, rank: int) -> None:
+def serve(connection: Connection, *, rank: int, shared_folder: Path | None) -> None:
     """Until told to leave; the process ends at once where the channel closes."""
     post = Post(connection)
     setup = post.expect(Setup)
     try:
-        seat = RankSeat(rank=rank, host=setup.host, post=post)
+        seat = RankSeat(rank=rank, shared_folder=shared_folder, post=post)
         engine = open_backend(setup.backend).open_render(setup.plan, seat)
         post.send(Ready(execution=engine.environment(), tame=engine.environment(is_tame=True)))
     except Exception as error:  # the process boundary
@@ -91,8 +93,11 @@ class RankSeat:
     """This rank's place among the others, as its engine sees it; see `farm.workers.engine.Seat`."""
 
     rank: int
-    host: str
+    shared_folder: Path | None
     post: Post
+
+    def beat(self) -> None:
+        self.post.send(Decoded())
 
     def announce(self, port: int) -> None:
         self.post.send(StoreOpened(port=port))

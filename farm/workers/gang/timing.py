@@ -11,10 +11,10 @@ class GangTiming:
     """Deadlines in seconds.
 
     Args:
-        floor_s: of a step or chunk, however fast the gang is.
-        factor: times this gang's own measure of such a step or chunk. A rank may fall to a fifth of its speed (heat, a
+        floor_s: of a step or a piece of decoding, however fast the gang is.
+        factor: times this gang's own measure of such a step or piece. A rank may fall to a fifth of its speed (heat, a
             neighbour on its host) without being taken for a hang.
-        first_s: of the first step and the first chunk of a shape, which have nothing to be measured by, and on devices
+        first_s: of the first step and the first piece of a shape, which have nothing to be measured by, and on devices
             are compiled for.
         place_s: to find room on several hosts.
         load_s: from the start of the processes until all are ready.
@@ -43,7 +43,7 @@ class Pulse:
         self._heard_s.clear()
 
     def watch(self, ranks: Iterable[int], stage: Hashable, *, now_s: float) -> None:
-        """From now on these ranks beat, in that stage; None is a stage in which they only have to answer."""
+        """From now on these ranks beat, in that stage."""
         for rank in ranks:
             self._heard_s[rank] = now_s
             self._stages[rank] = stage
@@ -52,12 +52,8 @@ class Pulse:
         """That rank need not be heard of."""
         self._heard_s.pop(rank, None)
 
-    def is_watched(self, rank: int) -> bool:
-        """Whether that rank has to be heard of."""
-        return rank in self._heard_s
-
     def beat(self, rank: int, *, at_s: float) -> None:
-        """A step or chunk of the rank's stage is done."""
+        """A step or piece of the rank's stage is done."""
         if rank in self._heard_s:
             took_s, stage = at_s - self._heard_s[rank], self._stages[rank]
             # Follows a slow-down at once and a recovery by halves.
@@ -72,8 +68,6 @@ class Pulse:
     def limit_s(self, rank: int) -> float:
         """How long that rank may be silent."""
         stage, timing = self._stages[rank], self._timing
-        if stage is None:
-            return max(timing.floor_s, timing.answer_s)
         measured_s = self._measured_s.get(stage)
         return max(timing.floor_s, timing.first_s if measured_s is None else timing.factor * measured_s)
 
