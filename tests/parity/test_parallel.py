@@ -34,8 +34,8 @@ Told = dict[str, list[dict[str, Answer]]]
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """world -> rank -> case -> answer."""
     folder = tmp_path_factory.mktemp("ranks")
-    paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, HERE / "parallel_ranks.py", folder]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
