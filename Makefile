@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render test lint unit parity storage e2e s3-test chaos bench train-nano clean
+.PHONY: help setup setup-test render test lint unit parity storage e2e s3-test chaos chaos-gangs bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -65,7 +65,10 @@ s3-test: setup-test ## The suites that need a real S3 server (Ceph RGW; see test
 	$(PYTEST) tests/storage tests/e2e -m real_s3
 
 chaos: setup-test ## Kill things at random moments for a while
-	$(PYTEST) tests/chaos --timeout 3600
+	$(PYTEST) tests/chaos/test_random_faults.py --timeout 3600
+
+chaos-gangs: setup-test ## Kill ranks, leaders, nodes and drivers of gangs, GANG_RUNS (30) runs
+	$(PYTEST) tests/chaos/test_gangs.py -p no:randomly -s --timeout 900
 
 bench: setup ## Paired speed measurements (prints ratios, asserts nothing)
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
