@@ -160,7 +160,8 @@ def image_pass(parallel: Parallel) -> Answer:
 def nano_clip(parallel: Parallel) -> Answer:
     pipeline = nano()
     positive, negative = (pipeline.text.encode([prompt])[0] for prompt in ("a red circle moves to the right", ""))
-    latents = pipeline.denoise(positive, negative, pipeline.params(seed=7), parallel=parallel)
+    params = pipeline.params(seed=7, num_frames=25)  # as many as nano takes
+    latents = pipeline.denoise(positive, negative, params, parallel=parallel)
     frames = [torch.from_numpy(chunk) for chunk in pipeline.decode(latents, parallel=parallel)]
     return {"latents": latents} | ({"pixels": torch.cat(frames)} if parallel.is_first else {})
 

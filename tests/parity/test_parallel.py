@@ -81,6 +81,8 @@ def test_nanos_finished_frames_agree(told: Told, world: str) -> None:
     first, want = told[world][0]["nano"], alone("nano")
     assert largest_difference(first["latents"], want["latents"]) <= TOLERANCE
     assert first["pixels"].shape == want["pixels"].shape
+    # Rounding: some convolutions of the first frame are summed in an order that depends on the height. Up to 5 pixels
+    # of 102,400 are a level off, on the processor tried.
     is_equal = (first["pixels"] == want["pixels"]).all(dim=-1)
     assert is_equal.float().mean() >= 0.9999
 
