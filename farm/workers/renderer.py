@@ -218,7 +218,8 @@ class Renderer:
 
     def _settled(self, job: ClipJob, made: Made | Outcome) -> Outcome:
         outcome = made if isinstance(made, Outcome) else self._published(made)
-        self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
+        if outcome.status != "skipped":  # it comes back
+            self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
         return outcome
 
     def _published(self, made: Made) -> Outcome:
