@@ -216,14 +216,14 @@ def test_a_rank_at_a_fifth_of_its_speed_is_no_hang(gang_of: Open) -> None:
         slow = ranks()[1]
         while not is_over.is_set():
             slow.suspend()
-            time.sleep(1.2)
+            time.sleep(2.4)
             slow.resume()
-            time.sleep(0.3)
+            time.sleep(0.6)
 
     thread = threading.Thread(target=hold)
     watch = Recorder(at_step=lambda done: thread.start() if done == 2 else None)
     try:
-        order = order_of("fake:slow=1.5", num_inference_steps=5)  # a step of 0.3 s may come to take 3 s
+        order = order_of("fake:slow=2.4", num_inference_steps=4)  # a step of 0.6 s takes 3 s, and may take 6
         assert np.array_equal(frames_of(gang, order, watch), alone(order))
     finally:
         is_over.set()
@@ -283,6 +283,15 @@ def test_a_watch_that_raises_leaves_a_gang_fit_for_the_next(gang_of: Open) -> No
     del chunks  # its encoder failed, say
     assert np.array_equal(frames_of(gang, order_of(seed=3)), alone(order_of(seed=3)))
     assert [rank.pid for rank in ranks()] == before
+
+
+def test_a_gang_closes_in_the_middle_of_a_clip(gang_of: Open) -> None:
+    gang = gang_of(2)
+    chunks = gang.render(order_of("fake:slow=1", num_frames=81), Unwatched())
+    next(chunks)
+    gang.close()
+    assert ranks() == []
+    chunks.close()
 
 
 def test_a_tame_order_is_rank_0s_alone(gang_of: Open) -> None:

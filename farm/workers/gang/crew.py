@@ -66,11 +66,10 @@ class Crew:
         self.kill()
 
     def kill(self) -> None:
-        """End all processes and threads."""
+        """End all processes and threads; what is sent from then on is lost."""
         self.ranks.stop()
         for channel in self._channels:
             channel.close()
-        self._channels.clear()
 
     def _send_all(self, message: Message) -> None:
         for channel in self._channels:

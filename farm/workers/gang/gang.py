@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from farm.workers.gang.crew import Crew
 from farm.workers.gang.launch import LocalRanks, RankSet
 from farm.workers.gang.messages import Ready
 from farm.workers.gang.timing import GangTiming, Pulse
+
+_LOG = logging.getLogger(__name__)
 
 
 class Gang:
@@ -95,7 +98,7 @@ class Gang:
                 self._broken_by(type(error).__name__)
             raise
         finally:
-            if assignment.is_over:
+            if assignment.is_over and self._assignment is assignment:
                 self._assignment = None
             elif not assignment.is_broken:
                 assignment.stop()
@@ -106,8 +109,9 @@ class Gang:
             with suppress(Exception):  # of a clip that nobody waits for
                 for _ in self._carried_out(self._assignment, Unwatched()):
                     pass
-        if self._crew is not None and self._crew.loss() is not None:
-            self._broken_by(RankLostError.__name__)  # by no clip
+        if self._crew is not None and (loss := self._crew.loss()) is not None:
+            _LOG.warning("the gang broke between two clips: %s", loss)
+            self._broken_by(RankLostError.__name__)
         if self._crew is None:
             self._crew = Crew(self._ranks, self._plan, backend=self._backend, load_s=self._timing.load_s)
             self._ready = self._crew.ready

@@ -206,12 +206,14 @@ def reap_gang_groups() -> list[str]:
 
 
 def remove_group(name: str) -> None:
-    """Remove the group of that name, if there is one, and wait until it is gone."""
+    """Remove the group of that name, if there is one, and wait until it is gone. GangStartError where it stays."""
+    deadline_s = time.monotonic() + ANSWER_S
     with suppress(ValueError):  # what get_placement_group raises where there is none
         remove_placement_group(get_placement_group(name))
-        while True:
+        while time.monotonic() < deadline_s:
             get_placement_group(name)
             time.sleep(0.05)
+        raise GangStartError(f"{name} could not be removed")
 
 
 def within(timeout_s: float, call: Callable[[], _T]) -> _T:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +30,7 @@ TAIL_BYTES = 4000
 STACKS_BYTES = 16_000
 # faulthandler writes a page or two; a stopped process never does.
 STACKS_S = 1.0
+KILL_S = 30.0
 WEIGHTS_PREFIX = "wanfarm-weights-"
 _DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -91,7 +93,8 @@ class RankProcess:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):  # a broken device can hold even a killed process
+            self.process.wait(timeout=KILL_S)
         self.errors.close()
 
     def _state(self) -> str:
