@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,7 +175,17 @@ def _joined(plan: ModelPlan, seat: Seat) -> Group:
         return ALONE
     timeout = timedelta(seconds=EXCHANGE_S)
     if seat.rank == 0:
-        store = TCPStore("0.0.0.0", 0, parallel.degree, is_master=True, timeout=timeout, wait_for_workers=False)
+        # The store asks nobody who they are: on one host nobody outside it shall reach it.
+        door = socket.create_server(("127.0.0.1" if parallel.num_hosts == 1 else "", 0))
+        store = TCPStore(
+            "127.0.0.1",
+            door.getsockname()[1],
+            parallel.degree,
+            is_master=True,
+            timeout=timeout,
+            wait_for_workers=False,
+            master_listen_fd=door.detach(),
+        )
         seat.announce(store.port)
     else:
         host, port = seat.meeting_point()
