@@ -1,7 +1,7 @@
 """The seam between the farm and what computes: text in, states out; an order in, frames out.
 
-A backend is named by "module:Class". `farm.workers.wan:WanBackend` runs the model in this process;
-`farm.workers.fake:FakeBackend` is its double, which needs no weights and no torch.
+A backend is named by "module:Class". `farm.workers.wan:WanBackend` is the model, which the ranks of
+a gang open each in its own process; `farm.workers.fake:FakeBackend` is its double, which needs no weights and no torch.
 
 Legend: F frames H height W width; frames are (F, H, W, 3) uint8.
 """

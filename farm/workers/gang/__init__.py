@@ -2,11 +2,12 @@
 
 Each rank is a process of its own, at degree 1 too, so that whatever becomes of it the leader lives on and can tell.
 
-    messages    what leader and ranks say to each other       timing   how long a rank may be silent
-    channel     how it travels                                launch   ranks on this host
-    crew        ranks that are up                             hosts    ranks on several hosts, through Ray
-    assignment  one clip in work                              rank     a rank's process
-    gang        the leader's engine
+    gang        the leader's engine                           rank      a rank's process
+    assignment  one clip in work                              serving   a rank's work
+    crew        ranks that are up                             launch    ranks as processes of this host
+    timing      how long a rank may be silent                 hosts     ranks on several hosts, through Ray
+    messages    what leader and ranks say to each other       remote    channels between hosts
+    channel     how it travels                                faults    errors of ranks, raised again at their leader
 """
 
 from __future__ import annotations
