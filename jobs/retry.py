@@ -1,4 +1,4 @@
-"""`wanfarm retry`: clips that were given up, once more; with `--here` in this process."""
+"""`wanfarm retry`: clips that were given up, once more; with `--here` by this command alone, without Ray."""
 
 from __future__ import annotations
 

@@ -66,12 +66,15 @@ class Work:
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
-        """An exception leaves the clip to a later turn, which counts what was lost."""
+        """An exception leaves the clip to a later turn, with a note where steps were lost by it."""
         try:
             yield
         except BaseException:
             self.path.unlink(missing_ok=True)
-            self.note.put_down()
+            if self.note.steps > self.keeper.kept_step:
+                self.note.put_down()
+            else:
+                self.note.remove()
             raise
 
     def end(
