@@ -144,7 +144,7 @@ CARDS: dict[str, Card] = {
         Card(
             name="wan2.2-t2v-a14b",
             title="Wan 2.2 T2V A14B",
-            dims=replace(_14B, num_experts=2),
+            dims=replace(_14B, num_experts=2, boundary=0.875),
             defaults=replace(_720P, num_inference_steps=40, shift=12.0, guidance_high=4.0, guidance_low=3.0),
             limits=_UP_TO_720P,
             advice=Advice(min_guidance=2.5, max_guidance=8.0),
@@ -152,7 +152,7 @@ CARDS: dict[str, Card] = {
         Card(
             name="wan2.2-i2v-a14b",
             title="Wan 2.2 I2V A14B",
-            dims=replace(_14B, num_experts=2, dit=replace(_DIT_14B, in_channels=36)),
+            dims=replace(_14B, num_experts=2, boundary=0.9, dit=replace(_DIT_14B, in_channels=36)),
             defaults=replace(_720P, num_inference_steps=40, guidance_high=3.5, guidance_low=3.5),
             modes=(IMAGE_TO_VIDEO,),
             limits=_UP_TO_720P,

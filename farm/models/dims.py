@@ -73,13 +73,17 @@ class TextDims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDims:
-    """A whole model. Two experts are two DiTs of equal dimensions; `expand_timesteps`: a timestep per token (TI2V)."""
+    """A whole model. Two experts are two DiTs of equal dimensions; `expand_timesteps`: a timestep per token (TI2V).
+
+    `boundary`: with two experts, the share of the timesteps below which the low-noise one denoises; else None.
+    """
 
     dit: DiTDims
     vae: VAEDims
     text: TextDims
     num_experts: int = 1
     expand_timesteps: bool = False
+    boundary: float | None = None
 
     @property
     def size_multiple(self) -> int:

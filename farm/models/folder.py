@@ -9,6 +9,7 @@ from typing import Any
 from farm.errors import ModelError
 from farm.models.dims import UMT5_XXL, VAE_2_1, VAE_2_2, DiTDims, ModelDims, TextDims, VAEDims
 
+DEFAULTS_FILE = "sampling_defaults.json"
 DIFFUSERS, OFFICIAL = "diffusers", "official"
 NO_MODEL = "it has neither model_index.json (diffusers) nor config.json (official layout)"
 
@@ -35,6 +36,7 @@ def read_dims(path: Path) -> ModelDims:
 
 def _read_diffusers(path: Path) -> ModelDims:
     index = _json(path / "model_index.json")
+    num_experts = 2 if (index.get("transformer_2") or [None])[0] else 1
     dit, vae, text = (_json(path / name / "config.json") for name in ("transformer", "vae", "text_encoder"))
     return ModelDims(
         dit=DiTDims(
@@ -57,8 +59,11 @@ def _read_diffusers(path: Path) -> ModelDims:
             patch_size=vae.get("patch_size") or 1,
         ),
         text=TextDims(**{name: text[name] for name in TextDims.__dataclass_fields__}),
-        num_experts=2 if (index.get("transformer_2") or [None])[0] else 1,
+        num_experts=num_experts,
         expand_timesteps=bool(index.get("expand_timesteps", False)),
+        boundary=None
+        if num_experts == 1
+        else _boundary(path, index, takes_frames=dit["in_channels"] != dit["out_channels"]),
     )
 
 
@@ -84,7 +89,15 @@ def _read_official(path: Path) -> ModelDims:
         text=UMT5_XXL,
         num_experts=2 if has_experts else 1,
         expand_timesteps=kind == "ti2v",
+        boundary=_boundary(path, {}, takes_frames=dit["in_dim"] != dit["out_dim"]) if has_experts else None,
     )
+
+
+def _boundary(path: Path, index: dict[str, Any], *, takes_frames: bool) -> float:
+    """The folder's own, else A14B's: 0.9 where first frames come as extra channels, 0.875 from text."""
+    own = _json(path / DEFAULTS_FILE).get("boundary") if (path / DEFAULTS_FILE).is_file() else None
+    told = index.get("boundary_ratio") or own
+    return float(told or (0.9 if takes_frames else 0.875))
 
 
 def _json(path: Path) -> dict[str, Any]:

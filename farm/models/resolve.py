@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,8 +48,12 @@ def find_model(name_or_path: str, settings: Settings) -> Path:
 
 
 def match_card(folder: Path, dims: ModelDims) -> Card:
-    """The card of a model with these dimensions; of several, the one whose name stands in the folder's path."""
-    fitting = [card for card in CARDS.values() if card.dims == dims]
+    """The card of a model with these dimensions; of several, the one whose name stands in the folder's path.
+
+    Where its experts change places is the folder's to say: other boundaries are other clips of the same model.
+    """
+    known = (replace(card, dims=replace(card.dims, boundary=dims.boundary)) for card in CARDS.values())
+    fitting = [card for card in known if card.dims == dims]
     if not fitting:
         return generic_card(folder.name, dims)
     path = _normal(str(folder))

@@ -43,6 +43,7 @@ def test_cards_and_the_models_tables_agree(name: str) -> None:
         assert getattr(text, field.name) == getattr(config.text, field.name), field.name
     assert card.dims.num_experts == 1 + config.has_low_noise_expert
     assert card.dims.expand_timesteps == config.expand_timesteps
+    assert card.dims.boundary == config.defaults.boundary
     assert card.size_multiple == config.size_multiple
     width, height = card.defaults.width, card.defaults.height
     latent = config.vae.latent_shape(card.defaults.num_frames, height, width)
@@ -135,7 +136,9 @@ def test_a_diffusers_folder_is_recognised(tmp_path: Path, name: str) -> None:
 def test_an_official_folder_is_recognised(tmp_path: Path, name: str) -> None:
     kinds = ("flf2v", "ti2v", "vace", "i2v", "t2v")
     folder = official_folder(tmp_path / name, VARIANTS[name], model_type=next(kind for kind in kinds if kind in name))
-    assert match_card(folder, read_dims(folder)).name == name
+    card = match_card(folder, read_dims(folder))
+    assert card.name == name
+    assert card.dims.boundary == VARIANTS[name].defaults.boundary
 
 
 def test_of_models_of_equal_dimensions_the_folders_name_decides() -> None:
