@@ -75,10 +75,13 @@ class PoolSizes:
 def pool_sizes(split: StepSplit, num_gangs: int) -> PoolSizes:
     """Deals gangs out as the steps are split, to the nearest whole gang and at least one each.
 
-    Where no clip has steps of the high-noise expert, no gang holds it; the other pool decodes in any case.
+    Where no clip has steps of the high-noise expert, no gang holds it; the other pool decodes in any case. ValueError
+    where there are too few gangs.
     """
     if split.high == 0:
         return PoolSizes(high=0, low=num_gangs)
+    if num_gangs < 2:
+        raise ValueError(f"two pools of {num_gangs} gangs")
     high = round(num_gangs * split.high / (split.high + split.low))
     high = min(max(high, 1), num_gangs - 1)
     return PoolSizes(high=high, low=num_gangs - high)

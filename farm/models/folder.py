@@ -61,9 +61,9 @@ def _read_diffusers(path: Path) -> ModelDims:
         text=TextDims(**{name: text[name] for name in TextDims.__dataclass_fields__}),
         num_experts=num_experts,
         expand_timesteps=bool(index.get("expand_timesteps", False)),
-        boundary=None
-        if num_experts == 1
-        else _boundary(path, index, takes_frames=dit["in_channels"] != dit["out_channels"]),
+        boundary=_boundary(path, index, of_image=dit["in_channels"] != dit["out_channels"])
+        if num_experts > 1
+        else None,
     )
 
 
@@ -89,15 +89,15 @@ def _read_official(path: Path) -> ModelDims:
         text=UMT5_XXL,
         num_experts=2 if has_experts else 1,
         expand_timesteps=kind == "ti2v",
-        boundary=_boundary(path, {}, takes_frames=dit["in_dim"] != dit["out_dim"]) if has_experts else None,
+        boundary=_boundary(path, {}, of_image=dit["in_dim"] != dit["out_dim"]) if has_experts else None,
     )
 
 
-def _boundary(path: Path, index: dict[str, Any], *, takes_frames: bool) -> float:
+def _boundary(path: Path, index: dict[str, Any], *, of_image: bool) -> float:
     """The folder's own, else A14B's: 0.9 where first frames come as extra channels, 0.875 from text."""
     own = _json(path / DEFAULTS_FILE).get("boundary") if (path / DEFAULTS_FILE).is_file() else None
-    told = index.get("boundary_ratio") or own
-    return float(told or (0.9 if takes_frames else 0.875))
+    told = (index.get("boundary_ratio"), own, 0.9 if of_image else 0.875)
+    return float(next(boundary for boundary in told if boundary is not None))
 
 
 def _json(path: Path) -> dict[str, Any]:

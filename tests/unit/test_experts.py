@@ -16,7 +16,7 @@ from wan_model.sampling.schedule import schedule
 from wan_model.weights.checkpoint import open_checkpoint
 
 
-@pytest.mark.parametrize(("profile", "solver"), itertools.product(("official", "diffusers"), ("unipc", "euler")))
+@pytest.mark.parametrize(("profile", "solver"), [*itertools.product(("official", "diffusers"), ("unipc", "euler"))])
 def test_the_handover_is_the_models(profile: str, solver: str) -> None:
     for steps, shift, boundary in itertools.product(
         (*range(1, 14), 40, 50), (0.5, 1.0, 3.0, 5.0, 12.0), (0.0, 0.5, 0.875, 0.9, 0.999, 1.0)
