@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Goal = Literal["throughput", "latency"]
 """Most clips an hour, or each clip soonest."""
+
+
+Exchange = Literal["torch", "deepspeed"]
+"""Whose all-to-all moves tokens between ranks; both give the same bits."""
+
+EXCHANGES: tuple[str, ...] = get_args(Exchange)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@
 | WANFARM_INPUT_TIMEOUT_S | how long fetching one input may take | 60 |
 | WANFARM_CHECKPOINT_STEPS | steps after which a clip's state is kept (and always before it is decoded) | by time |
 | WANFARM_CHECKPOINT_S | seconds after which it is kept | 60 |
-| WANFARM_HANG_FLOOR_S | how long a rank may always be silent before it is taken to hang; 60 times that in a first step | 60 |
+| WANFARM_HANG_FLOOR_S | how long a rank may always be silent before it is taken to hang, a first step 60 times | 60 |
+| WANFARM_ULYSSES | whose all-to-all the ranks of a gang use, torch or deepspeed (equal to the bit) | torch |
 | WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 
@@ -29,6 +30,7 @@ from types import MappingProxyType
 from typing import Any
 
 from farm.errors import UsageError
+from farm.parallelism import EXCHANGES, Exchange
 
 PREFIX = "WANFARM_"
 KNOWN = (
@@ -44,6 +46,7 @@ KNOWN = (
     "WANFARM_CHECKPOINT_STEPS",
     "WANFARM_CHECKPOINT_S",
     "WANFARM_HANG_FLOOR_S",
+    "WANFARM_ULYSSES",
     "WANFARM_ENGINE",
 )
 
@@ -79,6 +82,7 @@ class Settings:
     checkpoint_steps: int | None = None
     checkpoint_s: float = 60.0
     hang_floor_s: float = 60.0
+    ulysses: Exchange = "torch"
     engine: str | None = None
 
     @classmethod
@@ -117,6 +121,7 @@ class _Reader:
             "checkpoint_steps": self.number("CHECKPOINT_STEPS", whole=True),
             "checkpoint_s": self.number("CHECKPOINT_S", whole=False),
             "hang_floor_s": self.number("HANG_FLOOR_S", whole=False),
+            "ulysses": self.choice("ULYSSES", EXCHANGES),
             "engine": self.values.get(PREFIX + "ENGINE"),
         }
         if self.faults:
@@ -143,6 +148,12 @@ class _Reader:
             self.faults.append(f"{PREFIX}{name} must be a positive {'whole ' if whole else ''}number, not {value!r}")
             return None
         return number
+
+    def choice(self, name: str, options: tuple[str, ...]) -> str | None:
+        value = self.values.get(PREFIX + name)
+        if value is not None and value not in options:
+            self.faults.append(f"{PREFIX}{name} must be one of {', '.join(options)}, not {value!r}")
+        return value
 
     def table(self, name: str) -> dict[str, Any]:
         """A JSON object. Its text is not repeated in the fault: storage options hold secrets."""

@@ -177,6 +177,7 @@ class Drive:
             device=self.layout.torch_device,
             threads=self.layout.threads,
             parallel=self.layout.parallel,
+            exchange=self.settings.ulysses,
             tiles=self.layout.choice.tiles if self.layout.choice.tiles > 1 else None,
         )
         return StageSetup(

@@ -61,6 +61,7 @@ class Bench:
             threads=threads,
             parallel=parallel or _parallel(like, machine),
             tiles=_tiles(like),
+            exchange=settings.ulysses,
         )
         self._out = out
         self._settings = settings

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.errors import UsageError
-from farm.parallelism import ONE_RANK, ParallelPlan
+from farm.parallelism import ONE_RANK, Exchange, ParallelPlan
 from farm.provenance import Execution
 from farm.spec import ClipSpec, DType
 
@@ -37,6 +37,7 @@ class ModelPlan:
     Args:
         threads: CPU threads of each rank.
         tiles: into how many strips of rows the VAE cuts frames; None decodes them whole.
+        exchange: whose all-to-all the ranks use.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelPlan:
     parallel: ParallelPlan = ONE_RANK
     experts: Experts = "all"
     tiles: int | None = None
+    exchange: Exchange = "torch"
 
     @property
     def embedding_key(self) -> str:

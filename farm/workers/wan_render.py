@@ -195,6 +195,7 @@ def _joined(plan: ModelPlan, seat: Seat) -> Group:
         rank=seat.rank,
         ulysses_degree=parallel.ulysses_degree,
         cfg_degree=parallel.cfg_degree,
+        ulysses=plan.exchange,
         device="cuda:0" if plan.device == "cuda" else plan.device,  # the first that this rank sees
         timeout_s=EXCHANGE_S,
     )

@@ -54,8 +54,8 @@ def reference(alone: Gang, text: ClipText) -> Frames:
     return frames_of(alone, order_of(text))
 
 
-def gang_of(parallel: ParallelPlan, folder: Path) -> Gang:
-    return Gang(ModelPlan(**NANO, parallel=parallel), backend=WAN_BACKEND, folder=folder, timing=TIMING)
+def gang_of(parallel: ParallelPlan, folder: Path, **more: Any) -> Gang:
+    return Gang(ModelPlan(**NANO, parallel=parallel, **more), backend=WAN_BACKEND, folder=folder, timing=TIMING)
 
 
 def order_of(text: ClipText, *, spec: dict[str, Any] | None = None, **more: Any) -> Order:
@@ -133,3 +133,11 @@ def test_a_rank_killed_in_its_work_is_named(pair: Gang, text: ClipText, referenc
     with pytest.raises(RankLostError, match=rf"rank {rank} \(pid {victim.pid}\) was killed by SIGKILL"):
         list(chunks)
     assert_close(frames_of(pair, order_of(text)), reference)
+
+
+def test_deepspeeds_exchange_moves_the_same_bits(pair: Gang, text: ClipText, tmp_path: Path) -> None:
+    gang = gang_of(ParallelPlan(ulysses_degree=2), tmp_path, exchange="deepspeed")
+    try:
+        assert np.array_equal(frames_of(gang, order_of(text)), frames_of(pair, order_of(text)))
+    finally:
+        gang.close()

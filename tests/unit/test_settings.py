@@ -31,6 +31,7 @@ def test_every_variable_is_read() -> None:
             "WANFARM_CHECKPOINT_STEPS": "5",
             "WANFARM_CHECKPOINT_S": "7.5",
             "WANFARM_HANG_FLOOR_S": "9",
+            "WANFARM_ULYSSES": "deepspeed",
             "PATH": "/bin",
         }
     )
@@ -42,6 +43,7 @@ def test_every_variable_is_read() -> None:
     assert (settings.threads, settings.max_input_bytes, settings.max_image_pixels) == (3, 1000, 2000)
     assert settings.input_timeout_s == 1.5
     assert (settings.checkpoint_steps, settings.checkpoint_s, settings.hang_floor_s) == (5, 7.5, 9)
+    assert settings.ulysses == "deepspeed"
 
 
 def test_secrets_are_not_in_the_repr() -> None:
@@ -55,6 +57,7 @@ def test_all_faults_are_named_at_once_and_no_secret_is_repeated() -> None:
             {
                 "WANFARM_TREADS": "3",
                 "WANFARM_THREADS": "-1",
+                "WANFARM_ULYSSES": "ring",
                 "WANFARM_MAX_INPUT_BYTES": "1.5",
                 "WANFARM_INPUT_TIMEOUT_S": "nan",
                 "WANFARM_PRICES": '{"cpu": "dear"}',
@@ -62,7 +65,7 @@ def test_all_faults_are_named_at_once_and_no_secret_is_repeated() -> None:
             }
         )
     message = str(caught.value)
-    for name in ("TREADS", "THREADS", "MAX_INPUT_BYTES", "INPUT_TIMEOUT_S", "PRICES", "STORAGE_OPTIONS"):
+    for name in ("TREADS", "THREADS", "ULYSSES", "MAX_INPUT_BYTES", "INPUT_TIMEOUT_S", "PRICES", "STORAGE_OPTIONS"):
         assert f"WANFARM_{name}" in message
     assert "hush" not in message
 
