@@ -58,6 +58,8 @@ class Execution(BaseModel):
         attention: name of the attention backend.
         libraries: name -> version of what computes (torch, av, wanfarm ...).
         encoder: what `farm.media.encoder_settings` says of the video encoder.
+        high_noise: digest of the execution that denoised up to the boundary between two experts, where that was
+            another than this one.
     """
 
     model_config = _RECORD
@@ -70,6 +72,7 @@ class Execution(BaseModel):
     attention: str
     libraries: dict[str, str]
     encoder: dict[str, str]
+    high_noise: str | None = None
 
 
 class Worker(BaseModel):

@@ -17,6 +17,7 @@ KEY = "wanfarm"
 _LENGTH_BYTES = 8
 # What decides how a clip is decoded and encoded, but not how it is denoised.
 _AFTER_DENOISING = {"tiling", "encoder"}
+_OF_OTHERS = {"high_noise"}
 
 
 class StateHeader(BaseModel):
@@ -25,6 +26,7 @@ class StateHeader(BaseModel):
     Args:
         step: denoising steps done, of `num_steps`.
         denoising: digest of the execution block: device, ranks, libraries. Elsewhere other bits would follow.
+        high_noise: see `farm.provenance.Execution`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,22 +36,27 @@ class StateHeader(BaseModel):
     num_steps: int
     denoising: str
     render_version: int = RENDER_VERSION
+    high_noise: str | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """For the file's header."""
         return {KEY: self.model_dump_json()}
 
 
-def header_for(spec: ClipSpec, execution: Execution, *, step: int) -> StateHeader:
-    """The header of a clip's state after so many steps of this execution."""
+def header_for(spec: ClipSpec, execution: Execution, *, step: int, high_noise: str | None = None) -> StateHeader:
+    """The header of a clip's state after so many steps, the last of them on this execution."""
     return StateHeader(
-        clip_id=spec.clip_id, step=step, num_steps=spec.num_inference_steps, denoising=denoising_digest(execution)
+        clip_id=spec.clip_id,
+        step=step,
+        num_steps=spec.num_inference_steps,
+        denoising=denoising_digest(execution),
+        high_noise=high_noise,
     )
 
 
 def denoising_digest(execution: Execution) -> str:
     """Equal for executions whose denoising is equal bit by bit."""
-    known = execution.model_dump(exclude=_AFTER_DENOISING)
+    known = execution.model_dump(exclude=_AFTER_DENOISING | _OF_OTHERS)
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -67,10 +74,23 @@ def read_header(data: bytes) -> StateHeader:
     return found
 
 
-def misfit(header: StateHeader, spec: ClipSpec, execution: Execution) -> str | None:
-    """Why this clip cannot go on from that state on this execution, None if it can."""
+def misfit(
+    header: StateHeader, spec: ClipSpec, execution: Execution, *, handover_step: int | None = None
+) -> str | None:
+    """Why this clip cannot go on from that state on this execution, None if it can.
+
+    Where it is handed over at that step, what came before may have been done on another execution: see `high_noise_of`.
+    """
     wanted = header_for(spec, execution, step=header.step)
-    if header == wanted:
-        return None
-    names = [name for name in StateHeader.model_fields if getattr(header, name) != getattr(wanted, name)]
-    return f"its {', '.join(names)} differ"
+    tolerated = _OF_OTHERS | ({"denoising"} if header.step == handover_step else set())
+    names = [
+        name
+        for name in StateHeader.model_fields
+        if name not in tolerated and getattr(header, name) != getattr(wanted, name)
+    ]
+    return f"its {', '.join(names)} differ" if names else None
+
+
+def high_noise_of(header: StateHeader, execution: Execution) -> str | None:
+    """What `Execution.high_noise` is of a clip that goes on from that state on this execution."""
+    return header.high_noise if header.denoising == denoising_digest(execution) else header.denoising

@@ -17,7 +17,7 @@ from farm.ledger.garbage import Garbage, collect_garbage, find_garbage
 from farm.ledger.index import committed_ids, compact, read_records
 from farm.ledger.lease import RunLease
 from farm.ledger.ledger import Ledger
-from farm.ledger.states import KeptState, Turn, begin_clip
+from farm.ledger.states import KeptState, Turn, begin_clip, kept_states
 
 __all__ = [
     "Artifacts",
@@ -39,6 +39,7 @@ __all__ = [
     "count_attempts",
     "failed_ids",
     "find_garbage",
+    "kept_states",
     "note_attempt",
     "read_attempts",
     "read_failure",

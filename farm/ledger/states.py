@@ -118,6 +118,11 @@ def begin_clip(storage: Storage, clip_id: str, *, worker: str) -> Turn:
         return Turn(storage, clip_id, epoch=epoch, predecessor=predecessor, kept=kept)
 
 
+def kept_states(storage: Storage, clip_id: str) -> tuple[KeptState, ...]:
+    """What lies there of a clip, the furthest first, for whoever does not mean to take it up."""
+    return _look(storage, clip_id)[1]
+
+
 def _look(storage: Storage, clip_id: str) -> tuple[set[int], tuple[KeptState, ...]]:
     """The epochs of a clip's marks, and its states, the furthest first."""
     marks, kept = set(), []

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from farm.errors import UsageError
+from farm.experts import handover_step
 from farm.parallelism import ONE_RANK, Exchange, ParallelPlan
 from farm.provenance import Execution
 from farm.spec import ClipSpec, DType
@@ -26,6 +27,19 @@ Frames = npt.NDArray[np.uint8]
 
 Experts = Literal["all", "high", "low"]
 """Which experts of a two-expert model an engine holds: "high" renders up to the boundary, "low" from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """Where clips go from gangs of the high-noise expert to gangs of the low-noise one, as one of the two sees it."""
+
+    is_giver: bool
+    boundary: float
+
+    def step(self, spec: ClipSpec) -> int:
+        """Steps of that clip that are done before."""
+        return handover_step(spec, self.boundary)
+
 
 WAN_BACKEND = "farm.workers.wan:WanBackend"
 
@@ -38,6 +52,7 @@ class ModelPlan:
         threads: CPU threads of each rank.
         tiles: into how many strips of rows the VAE cuts frames; None decodes them whole.
         exchange: whose all-to-all the ranks use.
+        boundary: of a model with two experts, see `farm.models.ModelDims`.
     """
 
     name: str
@@ -50,6 +65,14 @@ class ModelPlan:
     experts: Experts = "all"
     tiles: int | None = None
     exchange: Exchange = "torch"
+    boundary: float | None = None
+
+    @property
+    def handover(self) -> Handover | None:
+        """None where one gang makes clips from beginning to end."""
+        if self.experts == "all" or self.boundary is None:
+            return None
+        return Handover(is_giver=self.experts == "high", boundary=self.boundary)
 
     @property
     def embedding_key(self) -> str:
@@ -96,6 +119,7 @@ class Order:
         image: content of `spec.image`.
         state: where to go on; None begins with noise.
         is_tame: the careful way after a clip failed: decoded in tiles, and by one rank alone.
+        high_noise: see `farm.provenance.Execution`; kept with the states.
     """
 
     spec: ClipSpec
@@ -104,6 +128,7 @@ class Order:
     state: SamplerState | None = None
     is_tame: bool = False
     policy: CheckpointPolicy = CheckpointPolicy()
+    high_noise: str | None = None
 
 
 class Watch(Protocol):

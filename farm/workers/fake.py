@@ -94,6 +94,8 @@ class FakeRenderEngine:
     def render(self, order: Order, watch: Watch) -> Iterator[Frames]:
         spec, digest = order.spec, _digest(order)
         self._denoise(order, watch, digest)
+        if self._plan.experts == "high":
+            return
         fault = _fault_of(order, rank=self._rank, stage="decode")
         for first in range(0, spec.num_frames, CHUNK_FRAMES):
             if first and fault is not None:
@@ -111,26 +113,36 @@ class FakeRenderEngine:
         """Nothing is held."""
 
     def _denoise(self, order: Order, watch: Watch, digest: bytes) -> None:
-        """Every step, and the states that are due. ClipYielded."""
+        """Every step of the plan's experts, and the states that are due. ClipYielded."""
         spec, total = order.spec, order.spec.num_inference_steps
         begun = kept = 0 if order.state is None else order.state.step
+        last = self._last_step(spec, begun)
         every_steps, every_s, kept_s = order.policy.every_steps or total, order.policy.every_s, time.monotonic()
         fault = _fault_of(order, rank=self._rank, stage="denoise")
-        for step in range(begun + 1, total + 1):
+        for step in range(begun + 1, last + 1):
             if step == (total + 1) // 2 and fault is not None:
                 fault.happen()
             time.sleep(_delay(spec.prompt) / total)
             watch.stepped(step, total)
             is_yielding = watch.should_yield()
             is_due = step - kept >= every_steps or time.monotonic() - kept_s >= every_s
-            if self._rank == 0 and (is_due or is_yielding or step == total):
+            if self._rank == 0 and (is_due or is_yielding or step == last):
                 kept, kept_s = step, time.monotonic()
                 watch.keep(self._state(order, digest, step))
             if is_yielding:
                 raise ClipYielded(f"put down after step {step} of {total}")
 
+    def _last_step(self, spec: ClipSpec, begun: int) -> int:
+        """InputError where the low-noise expert was to begin too early."""
+        handover = self._plan.handover
+        if handover is None:
+            return spec.num_inference_steps
+        if not handover.is_giver and begun < handover.step(spec):
+            raise InputError(f"{begun} steps are done: the low-noise expert begins after {handover.step(spec)}")
+        return handover.step(spec) if handover.is_giver else spec.num_inference_steps
+
     def _state(self, order: Order, digest: bytes, step: int) -> SamplerState:
-        header = header_for(order.spec, self.environment(is_tame=order.is_tame), step=step)
+        header = header_for(order.spec, self.environment(is_tame=order.is_tame), step=step, high_noise=order.high_noise)
         tensors = {"digest": np.frombuffer(digest, dtype=np.uint8)}
         return SamplerState(step=step, data=safetensors.numpy.save(tensors, metadata=header.to_metadata()))
 

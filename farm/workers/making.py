@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,21 @@ INPUT_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a gang of the high-noise expert spent on a clip that it handed over; see `farm.workers.work.Outcome`."""
+
+    device_seconds: float
+    timings: Mapping[str, float]
+    lost_steps: int
+    num_resumes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClipJob:
-    """One clip to make. `row` and `id` are the manifest's, for the dead letter; `warnings` go to the record."""
+    """One clip to make. `row` and `id` are the manifest's, for the dead letter; `warnings` go to the record.
+
+    `spent` is None where no other gang has just now done its part.
+    """
 
     spec: ClipSpec
     text: ClipText
@@ -34,6 +47,7 @@ class ClipJob:
     row: int | None = None
     id: str | None = None
     warnings: tuple[str, ...] = ()
+    spent: Spent | None = None
 
 
 @dataclass(slots=True)
@@ -50,6 +64,11 @@ class Clock:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - begun_s
+
+    def add(self, timings: Mapping[str, float]) -> None:
+        """Count another gang's seconds in."""
+        for name, seconds in timings.items():
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
 
     @property
     def elapsed_s(self) -> float:

@@ -22,15 +22,15 @@ from farm.errors import (
 from farm.files import Files
 from farm.metrics import Meter
 from farm.provenance import Execution, Worker
-from farm.sampler_state import misfit, read_header
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage.base import Storage
-from farm.workers.engine import CheckpointPolicy, Order, RenderEngine, SamplerState
+from farm.workers.engine import CheckpointPolicy, Handover, Order, RenderEngine
 from farm.workers.keeping import ClipWatch, StateKeeper
 from farm.workers.ladder import MAX_ATTEMPTS, Ladder
 from farm.workers.making import ClipJob, fetch_input, make_clip
 from farm.workers.publishing import Publisher
+from farm.workers.resuming import Start, start_of
 from farm.workers.work import Made, Outcome, Work
 from farm.workers.workbench import Workbench
 
@@ -46,6 +46,8 @@ class Renderer:
         bench: this process's local folder; it remembers which clips killed predecessors were at.
         policy: when the states of a clip in work are kept.
         should_stop: asked before each clip and after each of its steps; a clip that has begun is put down.
+        handover: where the engine holds one of two experts. The giver's clips end at the boundary, "advanced"; the
+            taker's begin there, and one that is not so far is "skipped".
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Renderer:
         meter: Meter,
         policy: CheckpointPolicy | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        handover: Handover | None = None,
     ) -> None:
         self._open_engine = open_engine
         self._engine: RenderEngine | None = None
@@ -71,6 +74,7 @@ class Renderer:
         self._meter = meter
         self._policy = policy or CheckpointPolicy()
         self._should_stop = should_stop
+        self._handover = handover
         self._publisher = Publisher(storage, settings=settings, worker=worker, meter=meter)
         # Two threads, as a state of the next clip must not wait for the upload of a video.
         self._keeping = ThreadPoolExecutor(1, "keep-states")
@@ -119,10 +123,15 @@ class Renderer:
             return Outcome(clip_id=clip_id, status="skipped")
         if ledger.read_record(self._storage, clip_id) is not None:
             return Outcome(clip_id=clip_id, status="existing")
+        if self._handover is not None and self._handover.is_giver and self._is_past(self._handover.step(job.spec), job):
+            return Outcome(clip_id=clip_id, status="advanced")
         self._whole_engine().execution(job.spec)  # a gang starts now: loading weights is no clip's time
         work = self._begun(job)
         with work.in_hand():
             return self._publisher.give_up(work) if work.ladder.is_used_up else self._made(work)
+
+    def _is_past(self, step: int, job: ClipJob) -> bool:
+        return any(state.step >= step for state in ledger.kept_states(self._storage, job.spec.clip_id)) or step == 0
 
     def _begun(self, job: ClipJob) -> Work:
         turn = ledger.begin_clip(self._storage, job.spec.clip_id, worker=self._name)
@@ -137,6 +146,7 @@ class Renderer:
             note=self._bench.begin(turn.clip_id, steps=0 if left is None else left.steps),
             keeper=StateKeeper(turn, self._keeping),
             path=self._bench.folder / f"{turn.clip_id}.mp4",
+            lost_steps=0 if job.spent is None else job.spent.lost_steps,
         )
 
     def _made(self, work: Work) -> Made | Outcome:
@@ -159,38 +169,66 @@ class Renderer:
             if is_the_end:
                 return self._publisher.give_up(work)
 
-    def _attempt(self, work: Work, engine: RenderEngine) -> Made:
+    def _attempt(self, work: Work, engine: RenderEngine) -> Made | Outcome:
         job, spec, is_tame = work.job, work.job.spec, work.ladder.is_tame
         with work.clock.stage("input"):
             most = self._settings.max_input_bytes
             image = None if spec.image is None else fetch_input(spec.image, self._files, max_bytes=most)
         execution = engine.execution(spec, is_tame=is_tame)
         work.execution = work.execution if is_tame else execution
-        state = self._state(work, execution)
-        order = Order(spec=spec, text=job.text, image=image, state=state, is_tame=is_tame, policy=self._policy)
+        start = self._start(work, execution)
+        if start.step < self._takes_over_at(spec):
+            return work.end("skipped")  # what was handed over is of no use here: the other gangs are to make it anew
+        execution = execution.model_copy(update={"high_noise": start.high_noise})
+        order = Order(
+            spec=spec,
+            text=job.text,
+            image=image,
+            state=start.state,
+            is_tame=is_tame,
+            policy=self._policy,
+            high_noise=start.high_noise,
+        )
         try:
-            clip = make_clip(job, engine, order, path=work.path, clock=work.clock, watch=self._watch(work))
+            return self._advanced(work, engine, order, execution) or self._rendered(work, engine, order, execution)
         except Exception:
             work.keeper.flush()  # what was kept before the fault counts; that it could not be kept is the worse fault
             raise
-        device_seconds = work.clock.elapsed_s * execution.degree
+
+    def _advanced(self, work: Work, engine: RenderEngine, order: Order, execution: Execution) -> Outcome | None:
+        """Bring the clip to where it is handed over; None where that is not ours to do."""
+        if self._handover is None or not self._handover.is_giver:
+            return None
+        with work.clock.stage("denoise"):
+            for _ in engine.render(order, self._watch(work)):
+                raise RuntimeError("frames from an engine of the high-noise expert alone")
+        work.keeper.flush()
+        return work.end("advanced", device=execution.device, device_seconds=work.clock.elapsed_s * execution.degree)
+
+    def _rendered(self, work: Work, engine: RenderEngine, order: Order, execution: Execution) -> Made:
+        job, clock = work.job, work.clock
+        clip = make_clip(job, engine, order, path=work.path, clock=clock, watch=self._watch(work))
+        device_seconds = clock.elapsed_s * execution.degree
+        if job.spent is not None:
+            clock.add(job.spent.timings)
+            device_seconds += job.spent.device_seconds
         return Made(work=work, clip=clip, execution=execution, device_seconds=device_seconds)
 
-    def _state(self, work: Work, execution: Execution) -> SamplerState | None:
-        """The newest state that fits. What had been done beyond it is lost."""
-        found = None
-        for kept, data in work.turn.states():
-            why = _misfit(data, work.job.spec, execution)
-            if why is None:
-                found = SamplerState(step=kept.step, data=data)
-                break
-            work.turn.discard(kept)
-            work.discarded += (f"the state after step {kept.step} could not be gone on from: {why}",)
-        step = 0 if found is None else found.step
-        work.resumed_at += () if found is None else (step,)
-        work.keeper = StateKeeper(work.turn, self._keeping, kept_step=step)
-        self._count_lost(work, go_on_at=step)
-        return found
+    def _takes_over_at(self, spec: ClipSpec) -> int:
+        """Steps that must be done before this engine can go on; 0 where it can begin."""
+        return 0 if self._handover is None or self._handover.is_giver else self._handover.step(spec)
+
+    def _start(self, work: Work, execution: Execution) -> Start:
+        """Where the clip goes on. What had been done beyond that is lost."""
+        take_over_at = self._takes_over_at(work.job.spec)
+        start = start_of(work.turn, work.job.spec, execution, handover_step=take_over_at)
+        # Taking over what another gang has just done is no resumption.
+        is_resumed = start.state is not None and (work.job.spent is None or start.step != take_over_at)
+        work.resumed_at += (start.step,) if is_resumed else ()
+        work.discarded += start.discarded
+        work.keeper = StateKeeper(work.turn, self._keeping, kept_step=start.step)
+        self._count_lost(work, go_on_at=start.step)
+        return start
 
     def _count_lost(self, work: Work, *, go_on_at: int) -> None:
         lost_steps = max(0, work.note.steps - go_on_at)
@@ -218,7 +256,7 @@ class Renderer:
 
     def _settled(self, job: ClipJob, made: Made | Outcome) -> Outcome:
         outcome = made if isinstance(made, Outcome) else self._published(made)
-        if outcome.status != "skipped":  # it comes back
+        if outcome.status not in ("skipped", "advanced"):  # it comes back, or goes on
             self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
         return outcome
 
@@ -228,10 +266,3 @@ class Renderer:
                 return self._publisher.publish(made)
             except TakenOverError:
                 return made.work.end("lost")
-
-
-def _misfit(data: bytes, spec: ClipSpec, execution: Execution) -> str | None:
-    try:
-        return misfit(read_header(data), spec, execution)
-    except ValueError as error:
-        return str(error)

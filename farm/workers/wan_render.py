@@ -6,15 +6,17 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 
 import safetensors.torch
 import torch
 from PIL import Image
 from torch._C._distributed_c10d import TCPStore
 
-from farm.errors import ClipYielded, InputError, MemoryExhaustedError, NotFiniteError
+from farm.errors import ClipYielded, InputError, MemoryExhaustedError, ModelError, NotFiniteError
 from farm.media import encoder_settings, read_image
 from farm.provenance import Execution
 from farm.sampler_state import StateHeader, header_for
@@ -40,9 +42,7 @@ TAME_TILES = 4
 
 def open_render(plan: ModelPlan, seat: Seat | None) -> WanRenderEngine:
     """Loads this rank's weights, then waits for the other ranks. ModelError where the weights do not load."""
-    components: tuple[Component, ...] = ("dit",) if plan.experts == "high" else ("dit", "vae")
-    shared_folder = None if seat is None else seat.shared_folder
-    pipeline = load_model(plan, components=components, experts=plan.experts, shared_folder=shared_folder)
+    pipeline = _loaded(plan, None if seat is None else seat.shared_folder)
     if seat is None:
         return WanRenderEngine(pipeline, plan)
     return WanRenderEngine(pipeline, plan, group=_joined(plan, seat), on_chunk=seat.beat)
@@ -138,7 +138,7 @@ class WanRenderEngine:
 
     def _headers(self, order: Order) -> Callable[[int], StateHeader]:
         execution = self.execution(order.spec, is_tame=order.is_tame)
-        return lambda step: header_for(order.spec, execution, step=step)
+        return lambda step: header_for(order.spec, execution, step=step, high_noise=order.high_noise)
 
 
 class _Keeper:
@@ -166,6 +166,18 @@ class _Keeper:
         if every_steps is not None and step - self._step >= every_steps:
             return True
         return time.monotonic() - self._kept_s >= self._policy.every_s
+
+
+def _loaded(plan: ModelPlan, shared_folder: Path | None) -> WanPipeline:
+    """What the plan's part of the steps takes. The high-noise expert needs a VAE only to encode first frames."""
+    components: tuple[Component, ...] = ("dit",) if plan.experts == "high" else ("dit", "vae")
+    pipeline = load_model(plan, components=components, experts=plan.experts, shared_folder=shared_folder)
+    boundary = pipeline.config.defaults.boundary
+    if plan.handover is not None and boundary != plan.boundary:
+        raise ModelError(f"the experts of {plan.path} change places at {boundary}, and were to at {plan.boundary}")
+    if plan.experts == "high" and pipeline.config.expand_timesteps:
+        return replace(pipeline, vae=load_model(plan, components=("vae",), shared_folder=shared_folder).vae)
+    return pipeline
 
 
 def _joined(plan: ModelPlan, seat: Seat) -> Group:

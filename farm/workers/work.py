@@ -15,7 +15,8 @@ from farm.workers.ladder import Ladder
 from farm.workers.making import ClipJob, Clock, MadeClip
 from farm.workers.workbench import Note
 
-Status = Literal["committed", "existing", "lost", "failed", "skipped"]
+Status = Literal["committed", "existing", "lost", "failed", "skipped", "advanced"]
+"""What became of a clip; "advanced": it waits at the boundary for a gang of the low-noise expert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Work:
             error_class=error_class,
             message=message,
             lost_steps=self.lost_steps,
-            num_resumes=len(self.resumed_at),
+            num_resumes=len(self.resumed_at) + (self.job.spent.num_resumes if self.job.spent else 0),
         )
 
 
