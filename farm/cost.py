@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from farm.calibration import ASSUMED_VAE_SHARE, Calibration, assumed_speed
 from farm.degrees import Demand, speed_up
+from farm.experts import NO_STEPS, PoolSizes, StepSplit, split_of
 from farm.memory import Memory, Need, need_of, stage_parameters
 from farm.models import Card, ModelDims, VAEDims
 from farm.parallelism import ONE_RANK, ParallelPlan
@@ -73,6 +74,7 @@ class ClipCost:
     work: Work
     need: Need
     is_guided: bool
+    split: StepSplit = NO_STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ class Fleet:
         tiles: pieces that a rank decodes a clip in.
         fits: whether a rank's device has the memory, by estimate.
         reasons: why clips are shared so, in sentences.
+        pools: which of the gangs hold which expert, None where each holds all of a model.
     """
 
     device: str = "cpu"
@@ -92,6 +95,7 @@ class Fleet:
     tiles: int = 1
     fits: bool = True
     reasons: tuple[str, ...] = ()
+    pools: PoolSizes | None = None
 
     @property
     def units(self) -> int:
@@ -115,6 +119,7 @@ class Tally:
     dit_flops: float = 0.0
     vae_flops: float = 0.0
     need: Need = field(default_factory=Need)
+    split: StepSplit = NO_STEPS
 
     def add(self, cost: ClipCost) -> None:
         """Count one clip; `need` is that of the hungriest."""
@@ -124,6 +129,7 @@ class Tally:
         self.dit_flops += cost.work.dit_flops
         self.vae_flops += cost.work.vae_flops
         self.need |= cost.need
+        self.split += cost.split
 
     @property
     def demand(self) -> Demand:
@@ -134,6 +140,7 @@ class Tally:
             need=self.need,
             num_clips=self.num_clips,
             num_guided=self.num_guided,
+            split=self.split,
         )
 
 
@@ -167,7 +174,12 @@ class Estimate:
 
 def cost_of(spec: ClipSpec, card: Card) -> ClipCost:
     """What one clip asks for."""
-    return ClipCost(work=work_of(spec, card), need=need_of(spec, card), is_guided=spec.is_guided)
+    return ClipCost(
+        work=work_of(spec, card),
+        need=need_of(spec, card),
+        is_guided=spec.is_guided,
+        split=split_of(spec, card.dims.boundary),
+    )
 
 
 def clip_seconds(work: Work, calibration: Calibration | None, fleet: Fleet) -> float | None:
@@ -200,7 +212,7 @@ def estimate(
     busy = max(1, min(fleet.num_actors, num_clips))
     need = Need()
     for tally in tallies:
-        need |= tally.need
+        need |= tally.need.held(has_pools=fleet.pools is not None)
     is_priced = device_seconds is not None and price is not None
     return Estimate(
         num_clips=num_clips,

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 from farm.errors import UsageError
+from farm.experts import NO_STEPS, StepSplit
 from farm.memory import GIB, USABLE, Need, device_memory
-from farm.parallelism import Goal, ParallelPlan, Wanted
+from farm.parallelism import EXPERT_POOLS, Goal, ParallelPlan, Wanted
 
 FAST_LINKS = ("nvidia-a100", "nvidia-h100", "nvidia-h200", "nvidia-b200")
 # Share of a clip's time that eight ranks leave whole, from the times above: (8 / speed-up - 1) / 7.
@@ -36,13 +37,14 @@ MAX_TILES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """One model's clips in a run: what decides how they may be shared."""
+    """One model's clips in a run: what decides how they may be shared. `split`: their steps by expert."""
 
     model: str
     num_heads: int
     need: Need
     num_clips: int
     num_guided: int
+    split: StepSplit = NO_STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +67,16 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """How clips are shared. `tiles`: pieces that a rank decodes one after the other (1: whole). `fits` by estimate."""
+    """How clips are shared. `tiles`: pieces that a rank decodes one after the other (1: whole). `fits` by estimate.
+
+    `has_pools`: gangs hold one expert of a model that has two.
+    """
 
     parallel: ParallelPlan
     tiles: int
     fits: bool
     reasons: tuple[str, ...]
+    has_pools: bool = False
 
 
 def speed_up(parallel: ParallelPlan, device: str) -> float:
@@ -84,20 +90,49 @@ def choose(demands: Sequence[Demand], hardware: Hardware, wanted: Wanted) -> Cho
     """The plan for a run. UsageError names the degrees there are where what is asked cannot be."""
     if wanted.goal not in (None, *get_args(Goal)):
         raise UsageError(f"--goal is one of {', '.join(get_args(Goal))}, not {wanted.goal!r}")
-    return _Planner(demands, hardware, wanted).choice()
+    return _Planner(demands, hardware, wanted, has_pools=_has_pools(demands, hardware, wanted)).choice()
+
+
+def _has_pools(demands: Sequence[Demand], hardware: Hardware, wanted: Wanted) -> bool:
+    """Whether experts get gangs of their own: where that was asked, and where a device holds one but not both."""
+    if wanted.expert_pools not in EXPERT_POOLS:
+        raise UsageError(f"--expert-pools is one of {', '.join(EXPERT_POOLS)}, not {wanted.expert_pools!r}")
+    two = [demand for demand in demands if demand.need.other_expert]
+    if wanted.expert_pools == "on" and demands and not two:
+        raise UsageError(f"--expert-pools on: {', '.join(demand.model for demand in demands)} has one expert")
+    if not two or wanted.expert_pools == "off":
+        return False
+    both, one = (max(demand.need.held(has_pools=has).weights for demand in demands) for has in (False, True))
+    budget, total = _budget(hardware), hardware.memory_bytes
+    is_needed = budget is not None and one <= budget < both
+    if is_needed and total is not None and hardware.num_devices < 2:
+        raise UsageError(
+            f"{two[0].model} has two experts, and one {hardware.device} does not hold both ({_gib(both)} of "
+            f"{_gib(total)}) but one of them ({_gib(one)}): two such devices can take one each; with --expert-pools "
+            "off it is tried here"
+        )
+    if wanted.expert_pools == "on" and hardware.num_devices < 2 and not hardware.is_cpu:
+        raise UsageError(f"--expert-pools on takes two devices or more, and there is one {hardware.device}")
+    return is_needed or wanted.expert_pools == "on"
+
+
+def _budget(hardware: Hardware) -> int | None:
+    """Bytes of a device for weights and activations, None where that is not counted."""
+    return None if hardware.memory_bytes is None else int(hardware.memory_bytes * USABLE)
 
 
 class _Planner:
     """One choice."""
 
-    def __init__(self, demands: Sequence[Demand], hardware: Hardware, wanted: Wanted) -> None:
+    def __init__(self, demands: Sequence[Demand], hardware: Hardware, wanted: Wanted, *, has_pools: bool) -> None:
         self._demands = demands
         self._hardware = hardware
         self._wanted = wanted
         self._need = Need()
         for demand in demands:
-            self._need |= demand.need
-        self._budget = None if hardware.memory_bytes is None else int(hardware.memory_bytes * USABLE)
+            self._need |= demand.need.held(has_pools=has_pools)
+        self._has_pools = has_pools
+        self._budget = _budget(hardware)
         self._plans = sorted(self._asked_plans(), key=lambda plan: (plan.degree, -self._speed(plan)))
 
     def choice(self) -> Choice:
@@ -109,7 +144,12 @@ class _Planner:
             parallel=chosen,
             tiles=tiles,
             fits=bool(fitting),
-            reasons=(*self._memory_reasons(chosen, tiles, bool(fitting)), *self._goal_reasons(chosen, plans[0], goal)),
+            reasons=(
+                *self._pool_reasons(),
+                *self._memory_reasons(chosen, tiles, bool(fitting)),
+                *self._goal_reasons(chosen, plans[0], goal),
+            ),
+            has_pools=self._has_pools,
         )
 
     def _asked_plans(self) -> list[ParallelPlan]:
@@ -140,14 +180,16 @@ class _Planner:
     def _possible_plans(self) -> list[ParallelPlan]:
         """What heads, passes and devices allow; each on as few hosts as hold it, or on more in equal parts."""
         hardware = self._hardware
+        # Each of two pools needs a gang. Cores can be shared.
+        most = hardware.num_devices // 2 if self._has_pools and not hardware.is_cpu else hardware.num_devices
         heads = math.gcd(*(demand.num_heads for demand in self._demands))  # 0, which all divide, of none
         is_guided = any(demand.num_guided for demand in self._demands) or not self._demands
         num_nodes = max(1, hardware.num_devices // hardware.per_node)
         plans = []
-        for ulysses in range(1, hardware.num_devices + 1):
+        for ulysses in range(1, most + 1):
             for cfg in (1, 2) if is_guided else (1,):
                 degree = ulysses * cfg
-                if heads % ulysses or degree > hardware.num_devices:
+                if heads % ulysses or degree > most:
                     continue
                 for hosts in range(1, num_nodes + 1):
                     if degree % hosts == 0 and degree // hosts <= hardware.per_node:
@@ -172,7 +214,8 @@ class _Planner:
         unit = "cores" if hardware.is_cpu else hardware.device
         place = f"{hardware.num_devices} x {unit}, {hardware.per_node} to a host"
         unguided = bool(self._demands) and not any(demand.num_guided for demand in self._demands)
-        return f"({'; '.join(part for part in (heads, place, 'no clip is guided' if unguided else '') if part)})"
+        notes = ("no clip is guided" if unguided else "", "shared by two expert pools" if self._has_pools else "")
+        return f"({'; '.join(part for part in (heads, place, *notes) if part)})"
 
     def _speed(self, plan: ParallelPlan) -> float:
         return speed_up(plan, self._hardware.device)
@@ -209,6 +252,15 @@ class _Planner:
 
     def _fits(self, plan: ParallelPlan) -> bool:
         return self._budget is None or self._need.rank_bytes(plan, tiles=self._tiles(plan)) <= self._budget
+
+    def _pool_reasons(self) -> list[str]:
+        if not self._has_pools:
+            return []
+        total = self._hardware.memory_bytes
+        if self._wanted.expert_pools == "on" or total is None:
+            return ["each expert has gangs of its own, which was asked for"]
+        both = max(demand.need.weights for demand in self._demands)
+        return [f"each expert has gangs of its own: both take {_gib(both)}, and a device has {_gib(total)}"]
 
     def _memory_reasons(self, plan: ParallelPlan, tiles: int, fits: bool) -> list[str]:
         need, total = self._need, self._hardware.memory_bytes

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 
 from farm.spec import ClipSpec, Profile, Solver
-
-ExpertPools = Literal["auto", "on", "off"]
-"""Whether the two experts of a model go to gangs of their own; "auto": where a device cannot hold both."""
-EXPERT_POOLS: tuple[str, ...] = get_args(ExpertPools)
 
 NUM_TRAIN_TIMESTEPS = 1000
 
@@ -56,10 +51,13 @@ class StepSplit:
         return StepSplit(high=self.high + other.high, low=self.low + other.low)
 
 
+NO_STEPS = StepSplit()
+
+
 def split_of(spec: ClipSpec, boundary: float | None) -> StepSplit:
     """Of one clip. A model of one expert (no boundary) has no split: both are 0."""
     if boundary is None:
-        return StepSplit()
+        return NO_STEPS
     high = handover_step(spec, boundary)
     return StepSplit(high=high, low=spec.num_inference_steps - high)
 

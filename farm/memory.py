@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from farm.models import Card, VAEDims
@@ -53,16 +53,23 @@ class Need:
     """What a clip (or the hungriest of several) takes in bytes.
 
     Args:
-        weights: of DiT and VAE. Every rank of a gang holds all of them.
+        weights: of DiT (of both, where there are two experts) and VAE. Every rank of a gang holds all of them.
         denoise: activations of a pass, which the ranks of a sequence share.
         decode: working memory of the VAE, which all ranks share by rows, and which tiles divide further.
         encoder: the text encoder's process.
+        other_expert: of the weights, what a rank is spared that holds one of two experts.
     """
 
     weights: int = 0
     denoise: int = 0
     decode: int = 0
     encoder: int = 0
+    other_expert: int = 0
+
+    def held(self, *, has_pools: bool) -> Need:
+        """The same where gangs hold both experts of a model that has two, or one each."""
+        spared = self.other_expert if has_pools else 0
+        return replace(self, weights=self.weights - spared, other_expert=self.other_expert - spared)
 
     def __or__(self, other: Need) -> Need:
         """Room for either."""
@@ -71,6 +78,7 @@ class Need:
             denoise=max(self.denoise, other.denoise),
             decode=max(self.decode, other.decode),
             encoder=max(self.encoder, other.encoder),
+            other_expert=max(self.other_expert, other.other_expert),
         )
 
     def rank_bytes(self, parallel: ParallelPlan = ONE_RANK, *, tiles: int = 1) -> int:
@@ -101,8 +109,10 @@ def need_of(spec: ClipSpec, card: Card) -> Need:
     vae = dims.vae
     tokens = dims.num_tokens(spec.render_width, spec.render_height, num_frames=spec.num_frames)
     vae_parameters = 2 * sum(stage_parameters(vae, multiplier) for multiplier in vae.dim_mult)
+    expert = dims.dit.num_parameters * width
     return Need(
-        weights=dims.num_experts * dims.dit.num_parameters * width + vae_parameters * 4,
+        weights=dims.num_experts * expert + vae_parameters * 4,
+        other_expert=(dims.num_experts - 1) * expert,
         denoise=tokens * (8 * dims.dit.dim + 2 * dims.dit.ffn_dim) * width,
         # A chunk of four frames, the two that each convolution keeps, and what goes in and out, in fp32 at full size.
         decode=12 * vae.decoder_dim * 4 * (spec.render_width * spec.render_height) // vae.patch_size**2,

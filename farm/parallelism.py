@@ -10,6 +10,11 @@ Goal = Literal["throughput", "latency"]
 """Most clips an hour, or each clip soonest."""
 
 
+ExpertPools = Literal["auto", "on", "off"]
+"""Whether the two experts of a model go to gangs of their own; "auto": where a device cannot hold both."""
+
+EXPERT_POOLS: tuple[str, ...] = get_args(ExpertPools)
+
 Exchange = Literal["torch", "deepspeed"]
 """Whose all-to-all moves tokens between ranks; both give the same bits."""
 
@@ -63,3 +68,4 @@ class Wanted:
     cfg_degree: int | None = None
     num_hosts: int | None = None
     goal: Goal | None = None
+    expert_pools: ExpertPools = "auto"

@@ -167,14 +167,14 @@ class _Costing:
         self.fleet = Fleet()
         self._out = out
         self._calibrations: dict[str, Calibration | None] = {}
-        self._costs: dict[tuple[Group, bool], ClipCost] = {}
+        self._costs: dict[tuple[Group, bool, str, float], ClipCost] = {}
 
     def settle(self, fleet: Fleet) -> None:
         """From here on seconds are those of this fleet."""
         self.fleet = fleet
 
     def cost(self, clip: Admitted) -> ClipCost:
-        key = group_of(clip.spec), clip.spec.is_guided
+        key = group_of(clip.spec), clip.spec.is_guided, clip.spec.solver, clip.spec.shift
         if key not in self._costs:
             self._costs[key] = cost_of(clip.spec, clip.model.card)
         return self._costs[key]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from farm.errors import UsageError
-from farm.parallelism import Goal, Wanted
+from farm.parallelism import ExpertPools, Goal, Wanted
 
 ProfileFlag = Literal["official", "diffusers"]
 CodecFlag = Literal["h264", "av1", "lossless"]
@@ -40,6 +40,8 @@ class Degrees:
     hosts_per_gang: Annotated[int | None, Parameter(help="Machines that one clip's devices are on.")] = None
     goal: Annotated[Goal | None, Parameter(help="Most clips an hour, or each clip soonest.")] = None
 
+    expert_pools: Annotated[ExpertPools, Parameter(help="A model's two experts on gangs of their own.")] = "auto"
+
     @property
     def wanted(self) -> Wanted:
         """As the planner takes it. UsageError for counts below 1."""
@@ -51,6 +53,7 @@ class Degrees:
             cfg_degree=self.cfg_degree,
             num_hosts=self.hosts_per_gang,
             goal=self.goal,
+            expert_pools=self.expert_pools,
         )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,13 +18,14 @@ import pyarrow.parquet as pq
 
 from farm.errors import GangStartError, Interrupted, StorageError, TransientError
 from farm.ledger import committed_ids, failed_ids
+from farm.models import read_dims
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.engine import WAN_BACKEND, ModelPlan
 from farm.workers.gang.hosts import reap_gang_groups, within
 from farm.workers.renderer import Outcome
-from farm.workers.stages import EncodeStage, RenderStage, StageSetup, drain_folder
+from farm.workers.stages import AdvanceStage, EncodeStage, RenderStage, StageSetup, drain_folder
 from jobs.fleet import Layout
 from jobs.guarded import TICK_S, GuardedStream, Guards, Halt
 from jobs.pipeline import Segment, outcomes, patience_s
@@ -143,7 +145,7 @@ class Drive:
         guarded = GuardedStream(
             outcomes(segment, setup, layout=self.layout, num_nodes=self.guards.session.machine.num_nodes),
             guards=self.guards,
-            actors=StageActors((EncodeStage, RenderStage)),
+            actors=StageActors((EncodeStage, AdvanceStage, RenderStage)),
             tell_workers=lambda: self.out.replace(setup.drain_path, b""),
             num_workers=self.layout.num_workers,
             patience_s=patience_s(segment),
@@ -178,6 +180,7 @@ class Drive:
             threads=self.layout.threads,
             parallel=self.layout.parallel,
             exchange=self.settings.ulysses,
+            boundary=read_dims(Path(first["model"])).boundary if self.layout.choice.has_pools else None,
             tiles=self.layout.choice.tiles if self.layout.choice.tiles > 1 else None,
         )
         return StageSetup(

@@ -12,6 +12,7 @@ from farm.calibration import device_kind
 from farm.cost import Fleet
 from farm.degrees import Choice, Demand, Hardware, choose
 from farm.errors import UsageError
+from farm.experts import NO_STEPS, PoolSizes, StepSplit, pool_sizes
 from farm.parallelism import ParallelPlan, Wanted
 
 # Left to the text encoders, the driver and Ray itself, of what a machine of CPUs can do.
@@ -61,6 +62,12 @@ class Layout:
     gpus_per_worker: int
     device: str
     choice: Choice
+    split: StepSplit = NO_STEPS
+
+    @property
+    def pools(self) -> PoolSizes | None:
+        """Over all clips, as each segment deals gangs out by its own."""
+        return pool_sizes(self.split, self.num_workers) if self.choice.has_pools else None
 
     @property
     def parallel(self) -> ParallelPlan:
@@ -81,7 +88,8 @@ class Layout:
             parallel=self.choice.parallel,
             tiles=self.choice.tiles,
             fits=self.choice.fits,
-            reasons=self.choice.reasons,
+            reasons=(*self.choice.reasons, *_dealt_out(self)),
+            pools=self.pools,
         )
 
 
@@ -133,6 +141,8 @@ def lay_out(
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")
     choice = choose(demands, machine.hardware, wanted)
+    if choice.has_pools and workers is not None and workers < 2:
+        raise UsageError(f"--workers must be at least 2 for two expert pools, not {workers}")
     degree, num_hosts = choice.parallel.degree, choice.parallel.num_hosts
     most = max(1, machine.hardware.num_devices // degree)
     if machine.num_gpus:
@@ -141,7 +151,8 @@ def lay_out(
         # GPUs are what bounds these gangs; their share of CPUs only has to fit.
         share = 0.5 * degree
     else:
-        num_workers = workers or min(_fitting(machine, demands, choice), max(1, most // (threads or 1)))
+        fewest = 2 if choice.has_pools else 1
+        num_workers = workers or max(fewest, min(_fitting(machine, demands, choice), most // (threads or 1)))
         threads = threads or max(1, machine.num_cpus // (num_workers * degree))
         share = float(threads * degree)
     is_spread = num_hosts > 1
@@ -152,15 +163,29 @@ def lay_out(
         gpus_per_worker=degree if machine.num_gpus and not is_spread else 0,
         device=machine.device,
         choice=choice,
+        split=sum((demand.split for demand in demands), NO_STEPS),
     )
 
 
 def _fitting(machine: Machine, demands: Sequence[Demand], choice: Choice) -> int:
     """Gangs of CPUs that the hosts' memory holds at once."""
     gang_bytes = [
-        demand.need.memory("cpu", parallel=choice.parallel, tiles=choice.tiles).host_bytes for demand in demands
+        demand.need.held(has_pools=choice.has_pools)
+        .memory("cpu", parallel=choice.parallel, tiles=choice.tiles)
+        .host_bytes
+        for demand in demands
     ]
     return max(1, int(MEMORY_SHARE * machine.memory_bytes) // max(gang_bytes, default=1))
+
+
+def _dealt_out(layout: Layout) -> list[str]:
+    """The sentence on expert pools, where there are any."""
+    pools, split = layout.pools, layout.split
+    if pools is None:
+        return []
+    share = split.high / max(1, split.high + split.low)
+    gangs = f"{layout.num_workers} gangs: {pools.high} for the high-noise expert, {pools.low} for the low-noise one"
+    return [f"{gangs}, as {share:.0%} and {1 - share:.0%} of all steps are theirs"]
 
 
 def _gpu_kind(information: Path) -> str:

@@ -1,5 +1,7 @@
 """Segments through Ray Data: rows -> text states (few CPU actors) -> outcomes (render actors).
 
+Where each expert of a model has gangs of its own, there are two stages of render actors, one after the other.
+
 The driver reads a segment itself and hands Ray Data blocks of about a minute of work. A read stage would do the same
 with tasks that compete with the actor pools for CPUs: on two cores that deadlocks.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +19,12 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 
 from farm.errors import FarmError, TransientError
+from farm.experts import NO_STEPS, pool_sizes, split_of
+from farm.spec import ClipSpec
+from farm.workers.engine import Experts
+from farm.workers.outcomes import outcome_of
 from farm.workers.renderer import Outcome
-from farm.workers.stages import EncodeStage, RenderStage, StageSetup, outcome_of
+from farm.workers.stages import AdvanceStage, EncodeStage, RenderStage, StageSetup
 from jobs.fleet import ENCODER_CPUS, Layout
 
 BLOCK_S = 60.0
@@ -29,6 +35,8 @@ BLOCKS_PER_WORKER = 4
 MIN_PATIENCE_S = 3600.0
 UNKNOWN_PATIENCE_S = 6 * 3600.0
 PATIENCE_CLIPS = 3
+
+_POOLS: tuple[Experts, Experts] = ("high", "low")
 
 _ADDED_BY_RAY = "Failed to apply UDF transform"
 
@@ -65,6 +73,20 @@ def block_rows(segment: Segment, *, num_workers: int) -> int:
     return max(1, min(int(BLOCK_S / clip_s), even))
 
 
+def render_stages(
+    segment: Segment, setup: StageSetup, *, layout: Layout
+) -> list[tuple[type[AdvanceStage] | type[RenderStage], StageSetup, int]]:
+    """Stages that render, with their gangs: one, or one for each expert. Those share the gangs as the steps fall."""
+    model = setup.model
+    if not layout.choice.has_pools or model.boundary is None:
+        return [(RenderStage, setup, layout.num_workers)]
+    specs = (ClipSpec.from_json(text) for text in segment.rows["spec"].to_pylist())
+    sizes = pool_sizes(sum((split_of(spec, model.boundary) for spec in specs), NO_STEPS), layout.num_workers)
+    high, low = (replace(setup, model=replace(model, experts=experts)) for experts in _POOLS)
+    stages: list[tuple[type[AdvanceStage] | type[RenderStage], StageSetup, int]] = [(RenderStage, low, sizes.low)]
+    return [(AdvanceStage, high, sizes.high), *stages] if sizes.high else stages
+
+
 def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: int) -> Iterator[Outcome]:
     """One outcome per clip, as they come. Blocks for as long as clips take: call it from a thread of its own.
 
@@ -75,30 +97,28 @@ def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: 
     _configure(DataContext.get_current(), patience_s=patience_s(segment))
     size = block_rows(segment, num_workers=layout.num_workers)
     blocks = [segment.rows.slice(first, size) for first in range(0, segment.rows.num_rows, size)]
-    dataset = (
-        ray.data.from_arrow(blocks)
-        .map_batches(
-            EncodeStage,
-            fn_constructor_args=(setup,),
-            batch_size=None,
-            batch_format="pyarrow",
-            # One encoder per node shares its mapped weights with nobody, and a fast pool would starve the renderers.
-            compute=ActorPoolStrategy(size=num_nodes),
-            num_cpus=ENCODER_CPUS,
-        )
-        .map_batches(
-            RenderStage,
-            fn_constructor_args=(setup,),
+    dataset = ray.data.from_arrow(blocks).map_batches(
+        EncodeStage,
+        fn_constructor_args=(setup,),
+        batch_size=None,
+        batch_format="pyarrow",
+        # One encoder per node shares its mapped weights with nobody, and a fast pool would starve the renderers.
+        compute=ActorPoolStrategy(size=num_nodes),
+        num_cpus=ENCODER_CPUS,
+    )
+    for stage, stage_setup, num_gangs in render_stages(segment, setup, layout=layout):
+        dataset = dataset.map_batches(
+            stage,
+            fn_constructor_args=(stage_setup,),
             # Rows come one to a block (see below) and are bundled again: a task is what Ray retries.
             batch_size=size,
             batch_format="pyarrow",
             # A pool of fixed size needs no utilisation threshold to grow. Two tasks in flight: states of the next
             # block are there before this one ends, and with one the pool's scheduling gap shows.
-            compute=ActorPoolStrategy(size=layout.num_workers, max_tasks_in_flight_per_actor=2),
+            compute=ActorPoolStrategy(size=num_gangs, max_tasks_in_flight_per_actor=2),
             num_cpus=layout.cpus_per_worker,
             num_gpus=layout.gpus_per_worker or None,
         )
-    )
     try:
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             yield from (outcome_of(row) for row in batch.to_pylist())

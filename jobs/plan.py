@@ -98,6 +98,7 @@ def _document(plan: Plan) -> dict[str, object]:
             "gangs": plan.fleet.num_actors,
             "tiles": plan.fleet.tiles,
             "fits": plan.fleet.fits,
+            "expert_pools": None if plan.fleet.pools is None else asdict(plan.fleet.pools),
             "speed_up": round(plan.fleet.speed_up, 3),
             "efficiency": round(plan.fleet.speed_up / plan.fleet.parallel.degree, 3),
             "reasons": plan.fleet.reasons,

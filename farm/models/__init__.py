@@ -5,6 +5,7 @@ from __future__ import annotations
 from farm.models.cards import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Card
 from farm.models.catalogue import CARDS, NANO_CARD
 from farm.models.dims import ModelDims, VAEDims
+from farm.models.folder import read_dims
 from farm.models.resolve import EMBEDDED, ModelRef, find_model, resolve_model
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "ModelRef",
     "VAEDims",
     "find_model",
+    "read_dims",
     "resolve_model",
 ]

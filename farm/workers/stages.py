@@ -1,17 +1,16 @@
-"""The adapter to Ray Data: two callables over Arrow tables, around classes that never see Ray.
+"""The adapter to Ray Data: callables over Arrow tables, around classes that never see Ray.
 
 Constructors keep what they are given and do nothing else: one that raises when Ray restarts its actor ends the whole
-job. Both calls are generators that yield row by row, so that the driver hears of every clip when it is done.
+job. All calls are generators that yield row by row, so that the driver hears of every clip when it is done.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,31 +30,17 @@ from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, 
 from farm.workers.gang import Gang, GangTiming
 from farm.workers.making import ClipJob
 from farm.workers.notices import DrainNotice, drain_notice
+from farm.workers.outcomes import outcome_in, outcome_table, spent_on, with_outcome
 from farm.workers.ray_metrics import RayMeter
 from farm.workers.renderer import Outcome, Renderer
 from farm.workers.workbench import Workbench, bench_root
-
-OUTCOME_SCHEMA = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("status", pa.string()),
-        ("device", pa.string()),
-        ("device_seconds", pa.float64()),
-        ("timings", pa.string()),  # JSON
-        ("error_class", pa.string()),
-        ("message", pa.string()),
-        ("lost_steps", pa.int64()),
-        ("num_resumes", pa.int64()),
-    ]
-)
-
 
 FIRST_STEP_FLOORS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSetup:
-    """What both stages need, small enough to travel with every actor.
+    """What each stage needs, small enough to travel with every actor.
 
     Args:
         backend: "module:Class", see `farm.workers.engine`.
@@ -117,11 +102,8 @@ class EncodeStage:
             )
 
 
-class RenderStage:
-    """Rows with states in, one outcome per clip out; the clip itself goes straight to the storage.
-
-    It leads a gang, and loads neither torch nor weights.
-    """
+class _Leader:
+    """Leads a gang, and loads neither torch nor weights."""
 
     def __init__(self, setup: StageSetup) -> None:
         self._setup = setup
@@ -150,15 +132,15 @@ class RenderStage:
             meter=meter,
             policy=checkpoint_policy(setup.settings),
             should_stop=self._notice,
+            handover=setup.model.handover,
         )
 
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
-        jobs = (self._job(row) for row in rows.to_pylist())
+    def _outcomes(self, jobs: Iterable[ClipJob]) -> Iterator[Outcome]:
         try:
             for outcome in self._renderer.render_all(jobs):
                 if outcome.status == "skipped" and self._notice.is_leaving:
                     _leave()
-                yield pa.Table.from_pylist([outcome_row(outcome)], schema=OUTCOME_SCHEMA)
+                yield outcome
         except GangStartError as error:
             logging.getLogger(__name__).error("the gang does not start: %s", error)
             _leave()
@@ -173,7 +155,38 @@ class RenderStage:
             row=row["row"],
             id=row["id"],
             warnings=self._backend.warnings_of(row["positive"]),
+            spent=spent_on(outcome_in(row)),
         )
+
+
+class AdvanceStage(_Leader):
+    """Rows with states in, the same rows out with what their clips came to, "advanced" to the boundary for most.
+
+    Its gang holds the high-noise expert alone.
+    """
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        for number in range(rows.num_rows):
+            row = rows.slice(number, 1)
+            for outcome in self._outcomes([self._job(row.to_pylist()[0])]):  # one by one: the next gang waits
+                yield with_outcome(row, outcome)
+
+
+class RenderStage(_Leader):
+    """Rows with states in, one outcome per clip out; the clip itself goes straight to the storage.
+
+    Rows whose clips ended in an earlier stage pass through.
+    """
+
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        jobs = list[ClipJob]()
+        for row in rows.to_pylist():
+            outcome = outcome_in(row)
+            if outcome is None or outcome.status == "advanced":
+                jobs.append(self._job(row))
+            else:
+                yield outcome_table(outcome)
+        yield from map(outcome_table, self._outcomes(jobs))
 
 
 def open_gang(setup: StageSetup, folder: Path, *, meter: Meter) -> RenderEngine:
@@ -209,13 +222,3 @@ def _leave() -> NoReturn:
 def this_worker() -> Worker:
     """Who renders, as records name it."""
     return Worker(host=socket.gethostname(), pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())
-
-
-def outcome_row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as a row of `OUTCOME_SCHEMA`."""
-    return asdict(outcome) | {"timings": json.dumps(outcome.timings)}
-
-
-def outcome_of(row: dict[str, Any]) -> Outcome:
-    """The inverse of `outcome_row`."""
-    return Outcome(**(row | {"timings": json.loads(row["timings"])}))

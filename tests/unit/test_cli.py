@@ -10,7 +10,7 @@ import pytest
 from jobs.cli import app, run
 
 ASKED = {"--model", "--profile", "--codec", "--dtype", "--seed", "--strict", "--keep-columns"}
-DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal"}
+DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal", "--expert-pools"}
 EXECUTION = {"--threads", "--workers", "--address", "--grace", *DEGREES}
 FLAGS: dict[str, set[str]] = {
     "render": {"--out", "--max-failed", *ASKED, *EXECUTION},
@@ -76,6 +76,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["pause", "/nowhere/at/all"], "nothing was ever rendered"),
         (["render", "m.parquet", "--out", "o", "--cfg-degree", "3"], "cfg-degree"),
         (["render", "m.parquet", "--out", "o", "--goal", "fame"], "goal"),
+        (["render", "m.parquet", "--out", "o", "--expert-pools", "three"], "expert-pools"),
         (["validate", "/nowhere.parquet", "--model", "/no/model"], "/no/model"),
     ],
 )

@@ -14,7 +14,7 @@ from farm.parallelism import ParallelPlan, Wanted
 from farm.request import RowRequest
 from farm.spec import RenderOptions
 
-H100, RTX4090 = "nvidia-h100", "nvidia-geforce-rtx-4090"
+H100, L40S, RTX4090 = "nvidia-h100", "nvidia-l40s", "nvidia-geforce-rtx-4090"
 SMALL, MIDDLE, LARGE, TWO = "wan2.1-t2v-1.3b", "wan2.2-ti2v-5b", "wan2.1-t2v-14b", "wan2.2-t2v-a14b"
 
 
@@ -160,3 +160,56 @@ def test_a_decode_that_does_not_fit_is_cut_into_tiles() -> None:
     assert found.tiles == 2
     assert found.fits
     assert "decoded in 2 pieces" in " ".join(found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("device", "num_devices", "goal", "pools", "plan", "fits"),
+    [
+        (H100, 8, None, False, (1, 1), True),  # 80 GB hold both experts
+        (L40S, 8, None, True, (1, 1), True),  # 48 GB hold one
+        (L40S, 2, None, True, (1, 1), True),
+        (L40S, 2, "latency", True, (1, 1), True),  # each pool takes a gang
+        (L40S, 8, "latency", True, (2, 2), True),
+        ("nvidia-a100", 8, None, True, (2, 1), True),  # 40 GB hold one, and half of a clip's activations
+        (RTX4090, 8, None, False, (1, 1), False),  # 24 GB hold none
+        ("abacus", 8, None, False, (1, 1), True),
+    ],
+)
+def test_experts_that_do_not_fit_together_are_pooled(
+    device: str, num_devices: int, goal: str | None, pools: bool, plan: tuple[int, int], fits: bool
+) -> None:
+    found = chosen(TWO, device, num_devices, goal=goal)
+    assert (found.has_pools, found.fits) == (pools, fits)
+    assert (found.parallel.ulysses_degree, found.parallel.cfg_degree) == plan
+    assert ("gangs of its own" in found.reasons[0]) == pools
+
+
+def test_pools_are_had_when_asked_for() -> None:
+    assert chosen(TWO, H100, 8, expert_pools="on").has_pools
+    tried = chosen(TWO, L40S, 8, expert_pools="off")
+    assert (tried.has_pools, tried.fits) == (False, False)
+    assert not chosen(LARGE, L40S, 8).has_pools
+    assert choose([demand(TWO)], hardware("cpu", 2), Wanted(expert_pools="on")).has_pools
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "num_devices", "wanted", "says"),
+    [
+        (TWO, L40S, 1, {}, "two experts, and one nvidia-l40s does not hold both .* two such devices can take one each"),
+        (TWO, H100, 1, {"expert_pools": "on"}, "two devices or more"),
+        (TWO, L40S, 8, {"ulysses_degree": 8}, "shared by two expert pools.* it can be 1, 2, 4$"),
+        (LARGE, L40S, 8, {"expert_pools": "on"}, "wan2.1-t2v-14b has one expert"),
+        (TWO, L40S, 8, {"expert_pools": "three"}, "--expert-pools is one of auto, on, off"),
+    ],
+)
+def test_pools_that_cannot_be(model: str, device: str, num_devices: int, wanted: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        chosen(model, device, num_devices, **wanted)
+
+
+def test_a_rank_of_a_pool_holds_one_expert() -> None:
+    whole = demand(TWO).need
+    one = whole.held(has_pools=True)
+    assert one.weights == pytest.approx(demand(LARGE).need.weights)
+    assert one.weights < 0.6 * whole.weights
+    assert whole.held(has_pools=False) == whole

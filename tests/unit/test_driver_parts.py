@@ -13,6 +13,7 @@ import pytest
 
 from farm.degrees import Demand
 from farm.errors import Interrupted, UsageError
+from farm.experts import PoolSizes, StepSplit
 from farm.memory import LEADER_BYTES, PROCESS_BYTES, Need
 from farm.parallelism import Wanted
 from farm.segments import SCHEMA
@@ -104,6 +105,19 @@ def test_a_gang_over_several_hosts_leaves_devices_to_its_placement_group() -> No
     layout = lay_out(cluster, demands(2), wanted=wanted, threads=None, workers=None)
     assert (layout.num_workers, layout.gpus_per_worker, layout.parallel.num_hosts) == (1, 0, 2)
     assert layout.cpus_per_worker < 1
+
+
+def test_gangs_are_dealt_out_to_two_pools() -> None:
+    two = [replace(demand, need=replace(demand.need, other_expert=1), split=StepSplit(high=26, low=14))
+           for demand in demands(2)]  # fmt: skip
+    pooled = Wanted(expert_pools="on")
+    layout = lay_out(machine(cpus=16, gpus=8), two, wanted=pooled, threads=None, workers=None)
+    assert layout.pools == layout.fleet.pools == PoolSizes(high=5, low=3)
+    assert "8 gangs: 5 for the high-noise expert, 3 for the low-noise one, as 65% and 35%" in layout.fleet.reasons[-1]
+    assert lay_out(machine(cpus=1), two, wanted=pooled, threads=None, workers=None).pools == PoolSizes(high=1, low=1)
+    with pytest.raises(UsageError, match="--workers must be at least 2"):
+        lay_out(machine(), two, wanted=pooled, threads=None, workers=1)
+    assert lay_out(machine(), two, wanted=Wanted(), threads=None, workers=None).pools is None
 
 
 def test_tally_counts_and_shows() -> None:

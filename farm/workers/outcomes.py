@@ -1,0 +1,66 @@
+"""Outcomes as they travel from stage to stage and to the driver: rows of a table, or a column of a clip's row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from farm.workers.making import Spent
+from farm.workers.work import Outcome
+
+SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("status", pa.string()),
+        ("device", pa.string()),
+        ("device_seconds", pa.float64()),
+        ("timings", pa.string()),  # JSON
+        ("error_class", pa.string()),
+        ("message", pa.string()),
+        ("lost_steps", pa.int64()),
+        ("num_resumes", pa.int64()),
+    ]
+)
+
+COLUMN = "outcome"
+"""Of a clip's row, once gangs of the high-noise expert had it: what it came to there, as JSON."""
+
+
+def outcome_row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as a row of `SCHEMA`."""
+    return asdict(outcome) | {"timings": json.dumps(outcome.timings)}
+
+
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """The inverse of `outcome_row`."""
+    return Outcome(**(row | {"timings": json.loads(row["timings"])}))
+
+
+def outcome_table(outcome: Outcome) -> pa.Table:
+    """A table of one row."""
+    return pa.Table.from_pylist([outcome_row(outcome)], schema=SCHEMA)
+
+
+def with_outcome(row: pa.Table, outcome: Outcome) -> pa.Table:
+    """A clip's row with its column."""
+    return row.append_column(COLUMN, pa.array([json.dumps(outcome_row(outcome))], pa.string()))
+
+
+def outcome_in(row: dict[str, Any]) -> Outcome | None:
+    """What stands in a clip's row, None where no other gang had it."""
+    return outcome_of(json.loads(row[COLUMN])) if COLUMN in row else None
+
+
+def spent_on(outcome: Outcome | None) -> Spent | None:
+    """What a clip that was handed over has cost, None where nothing was spent on it now."""
+    if outcome is None or not outcome.device:
+        return None
+    return Spent(
+        device_seconds=outcome.device_seconds,
+        timings=outcome.timings,
+        lost_steps=outcome.lost_steps,
+        num_resumes=outcome.num_resumes,
+    )
