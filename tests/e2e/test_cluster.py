@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from e2e_farm import Farm, finish, wait_until
+from e2e_farm import SMALL, Farm, finish, wait_until
 from services.endpoint import free_port
 
 NUM_CLIPS = 20
@@ -56,6 +57,43 @@ def test_a_lost_node_costs_no_clip(farm: Farm, cluster: object) -> None:
     assert len({record["worker"]["node_id"] for record in records}) == 2
     # Two clips at most were in work on the lost node; none of them is blamed for it.
     assert {record["attempts"] for record in records} == {1}
+
+
+@pytest.mark.timeout(400)
+def test_a_node_that_ray_drains_gives_its_clip_back(farm: Farm, cluster: object) -> None:
+    """As a spot notice does, or Kubernetes' SIGTERM to `ray start --block`."""
+    farm.environment |= {"RAY_AUTH_MODE": "disabled", "WANFARM_CHECKPOINT_STEPS": "1"}
+    rows = [{"prompt": "a red circle fake:slow=8", "seed": n, **SMALL, "num_inference_steps": 20} for n in range(6)]
+    farm.write(rows)
+    driver = farm.start_render("--address", cluster.address)  # type: ignore[attr-defined]
+
+    def in_work() -> set[str]:
+        """Clips past a step."""
+        return {name.rsplit("/", 1)[-1][:32] for name in farm.storage.names("state") if name.endswith(".safetensors")}
+
+    wait_until(lambda: len(in_work()) == 2, timeout_s=240, what="a clip in work on each node")
+    leaving = cluster.list_all_nodes()[-1]  # type: ignore[attr-defined]
+    drain(cluster.address, leaving.node_id)  # type: ignore[attr-defined]
+    code, said = finish(driver)
+    assert code == 0, said
+    assert "computed twice" not in said
+    records = farm.records().values()
+    assert len(records) == len(rows)
+    assert {(record["attempts"], record["lost_steps"]) for record in records} == {(1, 0)}
+    # The clip of the node that left went on from its state elsewhere.
+    assert any(record["resumed_at"] for record in records)
+    assert leaving.node_id not in {record["worker"]["node_id"] for record in records if record["resumed_at"]}
+
+
+def drain(address: str, node_id: str) -> None:
+    """What Ray's own node process asks for when it gets SIGTERM."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline_ms = int((time.time() + 600) * 1000)
+    is_accepted, why = GcsClient(address=address).drain_node(node_id, reason, "spot", deadline_ms)
+    assert is_accepted, why
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere"])
