@@ -16,7 +16,7 @@ from farm.experts import NO_STEPS, PoolSizes, StepSplit, pool_sizes
 from farm.parallelism import ParallelPlan, Wanted
 
 # Left to the text encoders, the driver and Ray itself, of what a machine of CPUs can do.
-ENCODER_CPUS = 0.1
+ENCODER_CPUS = 0.05
 RENDER_SHARE = 0.8
 # Of a machine's memory, to renderers of a model that is short of it.
 MEMORY_SHARE = 0.8

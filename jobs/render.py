@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from farm.control import refuse_if_cancelled
+from farm.cost import Fleet
+from farm.degrees import Demand
 from farm.errors import Interrupted, OutputError, StorageError, TransientError
 from farm.ledger import RunLease
 from farm.plan import Plan, plan_run
@@ -14,13 +16,12 @@ from farm.results import Totals
 from farm.settings import Settings
 from jobs.calibrating import write_speeds
 from jobs.calls import FailureBudget, RenderCall
-from jobs.fleet import this_machine
 from jobs.opening import chosen_model, open_output, options_of
 from jobs.printing import say
 from jobs.progress import Tally
 from jobs.run_facts import card_of, write_card
 from jobs.running import NOTHING_DRIVEN, Driven, drive_segments, finish_run, layout_for, stoppable
-from jobs.session import refuse_if_absent
+from jobs.session import machine_at, refuse_if_absent
 from jobs.signals import Drain
 from jobs.summary import planned_lines
 
@@ -67,12 +68,17 @@ class _Render:
                 options=options_of(call.asked),
                 settings=self._settings,
                 out=self._out,
-                fleet=lambda demands: layout_for(this_machine(), demands, call.execution, self._settings).fleet,
+                fleet=self._fleet,
                 strict=call.asked.strict,
                 keep_columns=call.asked.keep_columns,
                 claim=claim,
             )
         return plan, leases[0]
+
+    def _fleet(self, demands: Sequence[Demand]) -> Fleet:
+        """Of the cluster to join, or of this machine."""
+        execution = self._call.execution
+        return layout_for(machine_at(execution.address), demands, execution, self._settings).fleet
 
     def _drive(self, plan: Plan, lease: RunLease, drain: Drain) -> Driven:
         """Render what remains. Only here Ray comes in."""

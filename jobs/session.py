@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -52,8 +52,7 @@ class Session:
     def check(self) -> None:
         """Raise RayLostError when the cluster has not answered for 20 s, or says that this node is dead.
 
-        A local one is lost as soon as one of its two `vital` processes is: Ray's core ends this process with exit
-        code 1 the next time it needs a raylet that is gone, which nothing can catch.
+        A local one is lost as soon as one of its two `vital` processes is. Ray's core may be quicker: see `jobs.guard`.
         """
         is_silent = time.monotonic() - self._seen_s > DEAD_AFTER_S
         if self._is_node_dead or is_silent or not all(map(is_living, self._vital)):
@@ -140,7 +139,32 @@ def _join(address: str) -> Session:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster answers at {address}: {error}") from error
-    return Session(_machine_of(ray))
+    return Session(_machine_of(ray.nodes()))
+
+
+def machine_at(address: str | None) -> Machine:
+    """What the cluster at that address offers, asked of its control store without joining it; here where it is None.
+
+    UsageError where there is no cluster.
+    """
+    if address is None:
+        return this_machine()
+    ray = _import_ray()
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._private.state import GlobalState
+
+    state = GlobalState()
+    try:
+        found = canonicalize_bootstrap_address(address)
+        options = ray._raylet.GcsClientOptions.create(
+            found, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+        )
+        state._initialize_global_state(options)
+        return _machine_of(state.node_table())
+    except (ConnectionError, RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(f"no Ray cluster answers at {address}: {error}") from error
+    finally:
+        state.disconnect()
 
 
 def refuse_if_absent(address: str) -> None:
@@ -164,8 +188,8 @@ def _import_ray() -> Any:
     return ray
 
 
-def _machine_of(ray: Any) -> Machine:
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+def _machine_of(rows: Sequence[Mapping[str, Any]]) -> Machine:
+    nodes = [node for node in rows if node["Alive"]]
     totals: dict[str, float] = {}
     for node in nodes:
         for name, amount in node["Resources"].items():

@@ -85,6 +85,27 @@ def test_a_node_that_ray_drains_gives_its_clip_back(farm: Farm, cluster: object)
     assert leaving.node_id not in {record["worker"]["node_id"] for record in records if record["resumed_at"]}
 
 
+@pytest.mark.timeout(400)
+def test_gangs_over_both_nodes_leave_nothing_behind(farm: Farm, cluster: object) -> None:
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    farm.environment["RAY_AUTH_MODE"] = "disabled"
+    farm.write_clips(4)
+    address: str = cluster.address  # type: ignore[attr-defined]
+    code, said = farm.render("--address", address, "--hosts-per-gang", "2", "--ulysses-degree", "2")
+    assert code == 0, said
+    executions = [record["execution"] for record in farm.records().values()]
+    assert {(found["degree"], found["parallel"]) for found in executions} == {(2, "ulysses=2 cfg=1")}
+    assert len(executions) == 4
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    try:
+        states = {group["state"] for group in placement_group_table().values()}
+    finally:
+        ray.shutdown()
+    assert states == {"REMOVED"}
+
+
 def drain(address: str, node_id: str) -> None:
     """What Ray's own node process asks for when it gets SIGTERM."""
     from ray._raylet import GcsClient
