@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
 from jobs.calls import Asked, Degrees, Execution, FailureBudget, RenderCall
+from jobs.guard import guarded
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
 
@@ -232,7 +233,10 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def main() -> None:
-    sys.exit(run())
+    arguments = sys.argv[1:]
+    # A debugger that looks into --here needs the terminal.
+    is_with_ray = arguments[:1] in (["render"], ["retry"]) and "--here" not in arguments
+    sys.exit(guarded(run) if is_with_ray else run())
 
 
 def _complain(message: str, *, code: int) -> int:

@@ -128,12 +128,27 @@ def finish(process: subprocess.Popen[str], *, timeout_s: float = RENDER_S) -> tu
     return process.returncode, output
 
 
+def driver_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """Of a command that uses Ray the process that does so; the one that was started guards it."""
+    (driver,) = psutil.Process(process.pid).children()
+    return driver
+
+
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """All processes below a driver: its Ray."""
     try:
-        return psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
+        return driver_of(process).children(recursive=True)
+    except (psutil.NoSuchProcess, ValueError):
         return []
+
+
+def has_workers(driver: subprocess.Popen[str]) -> bool:
+    """Whether Ray Data holds actors."""
+    for child in children_of(driver):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name().startswith("ray::MapW"):
+                return True
+    return False
 
 
 def kill_ray(process: subprocess.Popen[str], *, only: str | None = None) -> None:
@@ -144,7 +159,7 @@ def kill_ray(process: subprocess.Popen[str], *, only: str | None = None) -> None
 
 
 def kill_driver(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the driver alone."""
+    """SIGKILL to the command, not to its Ray."""
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
 

@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
-from e2e_farm import Farm, children_of, finish, kill_driver, kill_ray, stamps, stamps_of
+from e2e_farm import Farm, children_of, driver_of, finish, kill_driver, kill_ray, stamps, stamps_of
 
 NUM_CLIPS = 60
 INTERRUPTED = 75
@@ -35,20 +34,21 @@ def kill_worker(process: Process) -> None:
 
 def away_for_longer_than_the_lease(process: Process) -> None:
     """The driver is stopped, and comes back when its run may belong to another."""
-    process.send_signal(signal.SIGSTOP)
+    driver = driver_of(process)
+    driver.suspend()
     time.sleep(20)
-    process.send_signal(signal.SIGCONT)
+    driver.resume()
 
 
 # What is done to a driver, and the exit codes that it may end with; None for one that goes on.
 FAULTS: dict[str, tuple[Callable[[Process], None], set[int]]] = {
-    "driver": (kill_driver, {KILLED}),
+    "command": (kill_driver, {KILLED}),
+    "driver": (lambda process: driver_of(process).kill(), {INTERRUPTED}),
     "all of ray": (kill_ray, {INTERRUPTED}),
     "gcs": (lambda process: kill_ray(process, only="gcs_server"), {INTERRUPTED}),
-    # Ray's core may end the process itself, with its own code, in the moment before the driver looks.
-    "raylet": (lambda process: kill_ray(process, only="raylet"), {INTERRUPTED, 1}),
+    "raylet": (lambda process: kill_ray(process, only="raylet"), {INTERRUPTED}),
     "SIGTERM": (lambda process: process.send_signal(signal.SIGTERM), {INTERRUPTED}),
-    "Ctrl-C": (lambda process: os.killpg(process.pid, signal.SIGINT), {INTERRUPTED}),  # Ray's processes get it too
+    "Ctrl-C": (lambda process: os.killpg(process.pid, signal.SIGINT), {INTERRUPTED}),
     "worker": (kill_worker, {0}),
     "away": (away_for_longer_than_the_lease, {0, INTERRUPTED}),
 }
@@ -84,7 +84,7 @@ def test_a_driver_that_was_away_yields_to_the_next(farm: Farm) -> None:
     farm.write_clips(30, slow_s=1.0)
     first = farm.start_render()
     farm.await_clips(2, first)
-    ours = [psutil.Process(first.pid), *children_of(first)]
+    ours = [driver_of(first), *children_of(first)]
     for process in ours:
         process.suspend()
     time.sleep(16)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from contextlib import suppress
 from typing import Any
 
-import psutil
 import pytest
-from e2e_farm import SMALL, Farm, children_of, finish, wait_until
+from e2e_farm import SMALL, Farm, children_of, finish, has_workers, wait_until
 
 STEPS = 20
 NUM_CLIPS = 5
@@ -37,15 +35,6 @@ def await_state(farm: Farm, driver: subprocess.Popen[str]) -> None:
         return bool(files_of_state(farm, ".safetensors"))
 
     wait_until(is_kept, timeout_s=240, what="a clip in work")
-
-
-def has_workers(driver: subprocess.Popen[str]) -> bool:
-    """Whether Ray Data holds actors."""
-    for child in children_of(driver):
-        with suppress(psutil.NoSuchProcess):
-            if child.name().startswith("ray::MapW"):
-                return True
-    return False
 
 
 def status_of(farm: Farm, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
