@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from farm.calibration import ASSUMED_VAE_SHARE, Calibration, assumed_speed
-from farm.degrees import Demand, speed_up
+from farm.degrees import Demand
 from farm.experts import NO_STEPS, PoolSizes, StepSplit, split_of
 from farm.memory import Memory, Need, need_of, stage_parameters
 from farm.models import Card, ModelDims, VAEDims
 from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.settings import Settings
 from farm.spec import ClipSpec
+from farm.speed_up import speed_up
 
 SECONDS_PER_HOUR = 3600.0
 

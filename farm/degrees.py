@@ -3,13 +3,6 @@
 Two axes (`farm.parallelism`). Ulysses shares a pass's tokens: it divides activations, but every rank holds all weights,
 and all ranks exchange tokens in every layer. The guidance axis has a step's two passes side by side and exchanges once
 a step; it divides no memory.
-
-Speed-up of a degree, from published times (wan_model's own are measured by `benchmarks/ulysses.py`):
-
-    14B 720P,  H100: 1838 s on 1, 288 s on 8      1.3B 480P, RTX 4090: 261 s on 1, 112 s on 8
-
-Each gives the share of the time that eight Ulysses ranks did not divide: 0.036 where devices have fast links, 0.35
-over PCI Express. Both are of one model and one device each, so what is said of other pairs is a guess by their links.
 """
 
 from __future__ import annotations
@@ -23,13 +16,8 @@ from farm.errors import UsageError
 from farm.experts import NO_STEPS, StepSplit
 from farm.memory import GIB, USABLE, Need, device_memory
 from farm.parallelism import EXPERT_POOLS, Goal, ParallelPlan, Wanted
+from farm.speed_up import speed_up
 
-FAST_LINKS = ("nvidia-a100", "nvidia-h100", "nvidia-h200", "nvidia-b200")
-# Share of a clip's time that eight ranks leave whole, from the times above: (8 / speed-up - 1) / 7.
-WHOLE_FAST = (8 / (1838 / 288) - 1) / 7
-WHOLE_SLOW = (8 / (261 / 112) - 1) / 7
-# What is not denoising (2-4 % of a clip of 40 to 50 steps) has no second pass to run beside.
-UNGUIDED = 0.03
 # Latency: twice the devices pay as long as they take a fifth off a clip's time.
 PAYS = 0.8
 MAX_TILES = 16
@@ -77,13 +65,6 @@ class Choice:
     fits: bool
     reasons: tuple[str, ...]
     has_pools: bool = False
-
-
-def speed_up(parallel: ParallelPlan, device: str) -> float:
-    """How much sooner a guided clip is done than on one device of that kind."""
-    whole = WHOLE_FAST if _has_fast_links(device) else WHOLE_SLOW
-    ulysses, cfg = parallel.ulysses_degree, parallel.cfg_degree
-    return 1 / ((1 - whole) / ulysses + whole) / ((1 - UNGUIDED) / cfg + UNGUIDED)
 
 
 def choose(demands: Sequence[Demand], hardware: Hardware, wanted: Wanted) -> Choice:
@@ -297,10 +278,6 @@ class _Planner:
             *reasons,
             f"for latency{why} it is the largest at which twice the devices take a fifth off a clip's time",
         ]
-
-
-def _has_fast_links(device: str) -> bool:
-    return any(device == kind or device.startswith(kind + "-") for kind in FAST_LINKS)
 
 
 def _gib(size_bytes: int) -> str:

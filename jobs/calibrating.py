@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from farm.calibration import Measurement, calibrate, device_kind, write_calibration
 from farm.cost import work_of
-from farm.degrees import speed_up
 from farm.models import Card
 from farm.parallelism import ParallelPlan
+from farm.speed_up import speed_up
 from farm.storage import Storage
 
 if TYPE_CHECKING:

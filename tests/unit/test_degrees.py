@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from farm.cost import Tally, cost_of
-from farm.degrees import WHOLE_FAST, WHOLE_SLOW, Choice, Demand, Hardware, choose, speed_up
+from farm.degrees import Choice, Demand, Hardware, choose
 from farm.errors import UsageError
 from farm.memory import GIB, Need
 from farm.models import CARDS, ModelRef
@@ -13,6 +13,7 @@ from farm.normalise import normalise
 from farm.parallelism import ParallelPlan, Wanted
 from farm.request import RowRequest
 from farm.spec import RenderOptions
+from farm.speed_up import WHOLE_FAST, WHOLE_SLOW, speed_up
 
 H100, L40S, RTX4090 = "nvidia-h100", "nvidia-l40s", "nvidia-geforce-rtx-4090"
 SMALL, MIDDLE, LARGE, TWO = "wan2.1-t2v-1.3b", "wan2.2-ti2v-5b", "wan2.1-t2v-14b", "wan2.2-t2v-a14b"
