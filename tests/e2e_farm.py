@@ -130,15 +130,16 @@ def finish(process: subprocess.Popen[str], *, timeout_s: float = RENDER_S) -> tu
 
 def driver_of(process: subprocess.Popen[str]) -> psutil.Process:
     """Of a command that uses Ray the process that does so; the one that was started guards it."""
-    (driver,) = psutil.Process(process.pid).children()
-    return driver
+    guard = psutil.Process(process.pid)
+    wait_until(lambda: bool(guard.children()), timeout_s=30, what="the driver")
+    return guard.children()[0]
 
 
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """All processes below a driver: its Ray."""
     try:
-        return driver_of(process).children(recursive=True)
-    except (psutil.NoSuchProcess, ValueError):
+        return [child for driver in psutil.Process(process.pid).children() for child in driver.children(recursive=True)]
+    except psutil.NoSuchProcess:
         return []
 
 
