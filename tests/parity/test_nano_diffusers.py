@@ -1,7 +1,7 @@
 """The embedded nano is a diffusers folder: diffusers' own pipelines render the same clip from it, in fp32.
 
 A trained model amplifies rounding where a random one damps it, so here the bounds are tried that matter. Over 16 clips
-(8 seeds, guidance 3 and 7) the latents differed by 5e-7 to 8e-6 of their range and the frames by 1e-6 to 3e-5 of theirs;
+(8 seeds, guidance 3 and 7) the latents differed by 5e-7 to 8e-6 of their range and the frames by 1e-6 to 3e-5;
 with diffusers' sinusoid of the timestep taken in fp64, as Wan's is, by at most 3e-6 and 1e-5.
 """
 
