@@ -59,6 +59,13 @@ class Storage(ABC):
         """The content; raises `NotFoundError`."""
 
     @abstractmethod
+    def read_range(self, path: str, *, start: int, size: int) -> bytes:
+        """At most `size` bytes from `start` on, fewer where the file ends; raises `NotFoundError`.
+
+        `start` lies within the file: what servers answer beyond its end differs.
+        """
+
+    @abstractmethod
     def stat(self, path: str) -> Entry | None:
         """Size and time of a file, None when there is none."""
 

@@ -77,6 +77,11 @@ class LocalStorage(Storage):
         with _explained("read", self.root / path):
             return self._target(path).read_bytes()
 
+    def read_range(self, path: str, *, start: int, size: int) -> bytes:
+        with _explained("read", self.root / path), self._target(path).open("rb") as source:
+            source.seek(start)
+            return source.read(size)
+
     def stat(self, path: str) -> Entry | None:
         with _explained("look at", self.root / path):
             try:

@@ -62,6 +62,9 @@ class MemoryStorage(Storage):
             raise NotFoundError("read", path, "there is no such file")
         return held[0]
 
+    def read_range(self, path: str, *, start: int, size: int) -> bytes:
+        return self.read(path)[start : start + size]
+
     def stat(self, path: str) -> Entry | None:
         with _lock:
             held = self._tree.get(checked_path(path))

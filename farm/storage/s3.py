@@ -122,6 +122,12 @@ class S3Storage(Storage):
 
         return self._attempt("read", path, get)
 
+    def read_range(self, path: str, *, start: int, size: int) -> bytes:
+        def get() -> bytes:
+            return bytes(self._connected().cat_file(f"{self.bucket}/{self._key(path)}", start=start, end=start + size))
+
+        return self._attempt("read", path, get)
+
     def stat(self, path: str) -> Entry | None:
         try:
             reply = self._attempt("look at", path, lambda: self._call("head_object", **self._where(path)))

@@ -24,6 +24,17 @@ def test_create_then_read(storage: Storage) -> None:
     assert storage.exists(CLIP)
 
 
+@pytest.mark.parametrize(("start", "size", "part"), [(0, 4, b"0123"), (3, 4, b"3456"), (8, 100, b"89"), (9, 1, b"9")])
+def test_a_range_is_read_alone(storage: Storage, start: int, size: int, part: bytes) -> None:
+    storage.replace("clips/ab/video.mp4", b"0123456789")
+    assert storage.read_range("clips/ab/video.mp4", start=start, size=size) == part
+
+
+def test_a_range_of_nothing_is_not_found(storage: Storage) -> None:
+    with pytest.raises(NotFoundError):
+        storage.read_range("clips/ab/none.mp4", start=0, size=1)
+
+
 def test_create_refuses_to_overwrite(storage: Storage) -> None:
     storage.create(CLIP, b"first")
     with pytest.raises(AlreadyExistsError, match=r"ab12\.json"):
