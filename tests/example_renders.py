@@ -18,6 +18,7 @@ from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import MemoryStorage, Storage
 from farm.workers.engine import CheckpointPolicy, ClipText, RenderEngine
+from farm.workers.listening import Listener
 from farm.workers.making import ClipJob
 from farm.workers.renderer import Renderer
 from farm.workers.workbench import Workbench
@@ -40,6 +41,8 @@ def renderer_of(
     policy: CheckpointPolicy = EVERY_TWO,
     meter: Meter | None = None,
     should_stop: Callable[[], bool] = bool,
+    listener: Listener | None = None,
+    preview_every_s: float | None = None,
 ) -> Renderer:
     """A renderer whose bench lies in the folder."""
     return Renderer(
@@ -51,6 +54,8 @@ def renderer_of(
         meter=meter or NoMeter(),
         policy=policy,
         should_stop=should_stop,
+        listener=listener,
+        preview_every_s=preview_every_s,
     )
 
 

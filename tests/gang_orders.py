@@ -29,7 +29,7 @@ def spec_of(prompt: str = "a red circle", **more: Any) -> ClipSpec:
 
 def order_of(prompt: str = "a red circle", **more: Any) -> Order:
     """`more` is shared out between the order and its spec."""
-    own = {name: more.pop(name) for name in ("state", "policy", "is_tame") if name in more}
+    own = {name: more.pop(name) for name in ("state", "policy", "is_tame", "preview_every_s") if name in more}
     return Order(spec=spec_of(prompt, **more), text=ClipText(positive=prompt.encode(), negative=b""), **own)
 
 
@@ -46,6 +46,7 @@ class Recorder:
     at_step: Callable[[int], object] = lambda done: None
     steps: list[tuple[int, int]] = field(default_factory=list)
     states: list[SamplerState] = field(default_factory=list)
+    previews: list[tuple[int, bytes]] = field(default_factory=list)
 
     def stepped(self, done: int, total: int) -> None:
         self.steps.append((done, total))
@@ -53,6 +54,9 @@ class Recorder:
 
     def keep(self, state: SamplerState) -> None:
         self.states.append(state)
+
+    def preview(self, step: int, image: bytes) -> None:
+        self.previews.append((step, image))
 
     def should_yield(self) -> bool:
         return self.yield_at is not None and len(self.steps) >= self.yield_at

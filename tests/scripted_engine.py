@@ -77,6 +77,9 @@ class _Tripwire:
     def keep(self, state: SamplerState) -> None:
         self.watch.keep(state)
 
+    def preview(self, step: int, image: bytes) -> None:
+        self.watch.preview(step, image)
+
     def should_yield(self) -> bool:
         return self.watch.should_yield()
 

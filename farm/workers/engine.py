@@ -120,6 +120,7 @@ class Order:
         state: where to go on; None begins with noise.
         is_tame: the careful way after a clip failed: decoded in tiles, and by one rank alone.
         high_noise: see `farm.provenance.Execution`; kept with the states.
+        preview_every_s: pause between two previews, which change nothing about the clip; None is none.
     """
 
     spec: ClipSpec
@@ -129,6 +130,7 @@ class Order:
     is_tame: bool = False
     policy: CheckpointPolicy = CheckpointPolicy()
     high_noise: str | None = None
+    preview_every_s: float | None = None
 
 
 class Watch(Protocol):
@@ -139,6 +141,9 @@ class Watch(Protocol):
 
     def keep(self, state: SamplerState) -> None:
         """A state that is due. What this raises ends the render."""
+
+    def preview(self, step: int, image: bytes) -> None:
+        """What the clip will look like, as far as can be told after that step; where the order wants previews."""
 
     def should_yield(self) -> bool:
         """Asked after every step: whether to keep the state and put the clip down."""
@@ -151,6 +156,9 @@ class Unwatched:
         pass
 
     def keep(self, state: SamplerState) -> None:
+        pass
+
+    def preview(self, step: int, image: bytes) -> None:
         pass
 
     def should_yield(self) -> bool:

@@ -13,6 +13,7 @@ from farm.errors import StorageError
 from farm.ledger import Turn
 from farm.metrics import Meter
 from farm.workers.engine import SamplerState
+from farm.workers.listening import Teller
 from farm.workers.workbench import Note
 
 
@@ -58,9 +59,10 @@ class StateKeeper:
 
 
 class ClipWatch:
-    """What a renderer does between two steps of a clip: count, keep, and ask whether to stop.
+    """What a renderer does between two steps of a clip: count, keep, tell, and ask whether to stop.
 
     Args:
+        teller: of this try at the clip.
         every_steps: so many done steps may be lost at most; with None a state's writing is never waited for.
         should_stop: whether the clip is to be put down.
     """
@@ -69,6 +71,7 @@ class ClipWatch:
         self,
         keeper: StateKeeper,
         note: Note,
+        teller: Teller,
         *,
         every_steps: int | None,
         should_stop: Callable[[], bool],
@@ -77,6 +80,7 @@ class ClipWatch:
     ) -> None:
         self._keeper = keeper
         self._note = note
+        self._teller = teller
         self._every_steps = every_steps
         self._should_stop = should_stop
         self._meter = meter
@@ -88,9 +92,13 @@ class ClipWatch:
         self._keeper.check()
         self._note.stepped(done)
         self._meter.record(metrics.DENOISE_STEPS, model=self._model)
+        self._teller.stepped(done, total)
 
     def keep(self, state: SamplerState) -> None:
         self._keeper.keep(state)
+
+    def preview(self, step: int, image: bytes) -> None:
+        self._teller.previewed(step, image)
 
     def should_yield(self) -> bool:
         with suppress(StorageError):  # not being able to ask ends no clip; what is written next tells

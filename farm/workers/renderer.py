@@ -28,6 +28,7 @@ from farm.storage.base import Storage
 from farm.workers.engine import CheckpointPolicy, Handover, Order, RenderEngine
 from farm.workers.keeping import ClipWatch, StateKeeper
 from farm.workers.ladder import MAX_ATTEMPTS, Ladder
+from farm.workers.listening import Listener, Nobody, Teller
 from farm.workers.making import ClipJob, fetch_input, make_clip
 from farm.workers.publishing import Publisher
 from farm.workers.resuming import Start, start_of
@@ -48,6 +49,8 @@ class Renderer:
         should_stop: asked before each clip and after each of its steps; a clip that has begun is put down.
         handover: where the engine holds one of two experts. The giver's clips end at the boundary, "advanced"; the
             taker's begin there, and one that is not so far is "skipped".
+        listener: hears how clips come on.
+        preview_every_s: how often it gets to see one, see `Order`.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class Renderer:
         policy: CheckpointPolicy | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         handover: Handover | None = None,
+        listener: Listener | None = None,
+        preview_every_s: float | None = None,
     ) -> None:
         self._open_engine = open_engine
         self._engine: RenderEngine | None = None
@@ -75,6 +80,8 @@ class Renderer:
         self._policy = policy or CheckpointPolicy()
         self._should_stop = should_stop
         self._handover = handover
+        self._listener = listener or Nobody()
+        self._preview_every_s = preview_every_s
         self._publisher = Publisher(storage, settings=settings, worker=worker, meter=meter)
         # Two threads, as a state of the next clip must not wait for the upload of a video.
         self._keeping = ThreadPoolExecutor(1, "keep-states")
@@ -188,26 +195,31 @@ class Renderer:
             is_tame=is_tame,
             policy=self._policy,
             high_noise=start.high_noise,
+            preview_every_s=self._preview_every_s,
         )
+        watch = self._watch(work, begun_at=start.step)
         try:
-            return self._advanced(work, engine, order, execution) or self._rendered(work, engine, order, execution)
+            advanced = self._advanced(work, engine, order, execution, watch)
+            return advanced or self._rendered(work, engine, order, execution, watch)
         except Exception:
             work.keeper.flush()  # what was kept before the fault counts; that it could not be kept is the worse fault
             raise
 
-    def _advanced(self, work: Work, engine: RenderEngine, order: Order, execution: Execution) -> Outcome | None:
+    def _advanced(
+        self, work: Work, engine: RenderEngine, order: Order, execution: Execution, watch: ClipWatch
+    ) -> Outcome | None:
         """Bring the clip to where it is handed over; None where that is not ours to do."""
         if self._handover is None or not self._handover.is_giver:
             return None
         with work.clock.stage("denoise"):
-            for _ in engine.render(order, self._watch(work)):
+            for _ in engine.render(order, watch):
                 raise RuntimeError("frames from an engine of the high-noise expert alone")
         work.keeper.flush()
         return work.end("advanced", device=execution.device, device_seconds=work.clock.elapsed_s * execution.degree)
 
-    def _rendered(self, work: Work, engine: RenderEngine, order: Order, execution: Execution) -> Made:
+    def _rendered(self, work: Work, engine: RenderEngine, order: Order, execution: Execution, watch: ClipWatch) -> Made:
         job, clock = work.job, work.clock
-        clip = make_clip(job, engine, order, path=work.path, clock=clock, watch=self._watch(work))
+        clip = make_clip(job, engine, order, path=work.path, clock=clock, watch=watch)
         device_seconds = clock.elapsed_s * execution.degree
         if job.spent is not None:
             clock.add(job.spent.timings)
@@ -236,10 +248,13 @@ class Renderer:
         work.note.stepped(go_on_at)
         self._meter.record(metrics.LOST_STEPS, lost_steps, model=work.job.model_name)
 
-    def _watch(self, work: Work) -> ClipWatch:
+    def _watch(self, work: Work, *, begun_at: int) -> ClipWatch:
+        teller = Teller(self._listener, work.job)
+        teller.began(begun_at)
         return ClipWatch(
             work.keeper,
             work.note,
+            teller,
             every_steps=self._policy.every_steps,
             should_stop=self._should_stop,
             meter=self._meter,

@@ -17,7 +17,7 @@ from farm.workers.engine import Frames, Order, Watch
 from farm.workers.gang.channel import Letter
 from farm.workers.gang.crew import Crew
 from farm.workers.gang.faults import raised_again
-from farm.workers.gang.messages import Chunk, Decoded, Done, Failed, Gone, Kept, Stepped, Stop, Work
+from farm.workers.gang.messages import Chunk, Decoded, Done, Failed, Gone, Kept, Previewed, Stepped, Stop, Work
 from farm.workers.gang.timing import GangTiming, Pulse
 
 # Faults that all ranks come upon together, and that leave nothing behind.
@@ -97,6 +97,8 @@ class Assignment:
                 self._stepped(letter, watch, done=done, total=total)
             case Kept(state=state):
                 watch.keep(state)
+            case Previewed(step=step, image=image):
+                watch.preview(step, image)
             case Decoded():
                 self._pulse.beat(rank, at_s=letter.at_s)
             case Chunk(frames=frames):

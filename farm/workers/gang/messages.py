@@ -80,6 +80,14 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previewed:
+    """From rank 0: what the clip will look like, as far as can be told after that step."""
+
+    step: int
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """From rank 0: frames that are whole."""
 
@@ -118,6 +126,7 @@ Message = (
     | Stepped
     | Decoded
     | Kept
+    | Previewed
     | Chunk
     | Done
     | Failed

@@ -22,6 +22,7 @@ from farm.workers.gang.messages import (
     Leave,
     Meeting,
     Message,
+    Previewed,
     Ready,
     Setup,
     Stepped,
@@ -119,6 +120,9 @@ class _Teller:
 
     def keep(self, state: SamplerState) -> None:
         self.post.send(Kept(state=state))
+
+    def preview(self, step: int, image: bytes) -> None:
+        self.post.send(Previewed(step=step, image=image))
 
     def should_yield(self) -> bool:
         return self.post.stopped_number == self.number
