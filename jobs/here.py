@@ -11,6 +11,7 @@ from pathlib import Path
 
 from farm.errors import ModelError
 from farm.metrics import NoMeter
+from farm.models import chosen_model
 from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.provenance import Execution, Worker
 from farm.settings import Settings
@@ -23,7 +24,6 @@ from farm.workers.making import ClipJob
 from farm.workers.renderer import Renderer
 from farm.workers.workbench import Workbench
 from jobs.fleet import Machine, this_machine
-from jobs.opening import chosen_model
 
 
 class Bench:

@@ -9,11 +9,12 @@ from datetime import datetime
 from farm.cost import Fleet
 from farm.degrees import Demand
 from farm.errors import UsageError
+from farm.models import chosen_model
 from farm.plan import Plan, plan_run
 from farm.settings import Settings
 from jobs.calls import Asked, Degrees
 from jobs.fleet import imagined_machine, lay_out, this_machine
-from jobs.opening import chosen_model, open_output, options_of
+from jobs.opening import open_output, options_of
 from jobs.printing import aligned, byte_size, counted, say, say_json
 from jobs.progress import duration
 from jobs.summary import devices_of, planned_lines

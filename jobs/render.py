@@ -11,12 +11,13 @@ from farm.cost import Fleet
 from farm.degrees import Demand
 from farm.errors import Interrupted, OutputError, StorageError, TransientError
 from farm.ledger import RunLease
+from farm.models import chosen_model
 from farm.plan import Plan, plan_run
 from farm.results import Totals
 from farm.settings import Settings
 from jobs.calibrating import write_speeds
 from jobs.calls import FailureBudget, RenderCall
-from jobs.opening import chosen_model, open_output, options_of
+from jobs.opening import open_output, options_of
 from jobs.printing import say
 from jobs.progress import Tally
 from jobs.run_facts import card_of, write_card

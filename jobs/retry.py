@@ -22,6 +22,7 @@ from farm.ledger import (
     read_failures,
     read_record,
 )
+from farm.models import chosen_model
 from farm.parallelism import ParallelPlan, Wanted
 from farm.plan import run_folder
 from farm.segments import SCHEMA
@@ -31,7 +32,7 @@ from farm.storage import Storage
 from jobs import progress
 from jobs.calls import Execution
 from jobs.here import Bench
-from jobs.opening import chosen_model, existing_output
+from jobs.opening import existing_output
 from jobs.printing import counted, say
 from jobs.run_facts import read_card
 from jobs.running import drive_segments, finish_run, stoppable

@@ -10,9 +10,10 @@ from farm.errors import ManifestError
 from farm.files import Files
 from farm.inputs import InputChecker
 from farm.manifest import open_manifest
+from farm.models import chosen_model
 from farm.settings import Settings
 from jobs.calls import Asked
-from jobs.opening import chosen_model, options_of
+from jobs.opening import options_of
 from jobs.printing import counted, say, say_json
 
 

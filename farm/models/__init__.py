@@ -6,7 +6,7 @@ from farm.models.cards import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Card
 from farm.models.catalogue import CARDS, NANO_CARD
 from farm.models.dims import ModelDims, VAEDims
 from farm.models.folder import read_dims
-from farm.models.resolve import EMBEDDED, ModelRef, find_model, resolve_model
+from farm.models.resolve import EMBEDDED, ModelRef, chosen_model, find_model, resolve_model
 
 __all__ = [
     "CARDS",
@@ -18,6 +18,7 @@ __all__ = [
     "ModelDims",
     "ModelRef",
     "VAEDims",
+    "chosen_model",
     "find_model",
     "read_dims",
     "resolve_model",

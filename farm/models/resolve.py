@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -34,6 +35,18 @@ def resolve_model(name_or_path: str, settings: Settings) -> ModelRef:
     card = match_card(folder, read_dims(folder))
     digest = fingerprint(folder, cache_dir=settings.cache_dir)
     return ModelRef(name=card.name, path=str(folder), card=card, fingerprint=digest)
+
+
+def chosen_model(name_or_path: str, settings: Settings) -> ModelRef:
+    """The model that clips are asked of.
+
+    Clips of another render backend must never bear a real clip's id: its name goes into the fingerprint.
+    """
+    model = resolve_model(name_or_path, settings)
+    if settings.engine is None:
+        return model
+    digest = hashlib.sha256(f"{settings.engine}/{model.fingerprint}".encode()).hexdigest()
+    return replace(model, fingerprint=digest)
 
 
 def find_model(name_or_path: str, settings: Settings) -> Path:

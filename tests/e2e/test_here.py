@@ -11,6 +11,7 @@ import pytest
 from e2e_farm import SMALL, Farm
 
 from farm import ledger
+from farm.models import chosen_model
 from farm.normalise import normalise
 from farm.parallelism import ParallelPlan
 from farm.provenance import Record
@@ -19,7 +20,6 @@ from farm.settings import Settings
 from farm.spec import RenderOptions
 from farm.workers.renderer import Outcome
 from jobs.here import Bench
-from jobs.opening import chosen_model
 
 
 @pytest.fixture(autouse=True)

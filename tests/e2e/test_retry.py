@@ -11,12 +11,12 @@ import pytest
 from e2e_farm import SMALL, Farm
 
 from farm import ledger
+from farm.models import chosen_model
 from farm.normalise import normalise
 from farm.request import RowRequest
 from farm.settings import Settings
 from farm.spec import AssetRef, ClipSpec, RenderOptions
 from jobs.here import Bench
-from jobs.opening import chosen_model
 
 CONTENT = b"the picture that was asked for"
 
