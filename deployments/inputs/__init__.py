@@ -1,0 +1,1 @@
+"""Inputs of strangers: fetched within bounds, checked, and kept by content under OUT/inputs."""
