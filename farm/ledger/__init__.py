@@ -15,7 +15,7 @@ from farm.ledger.failures import (
 )
 from farm.ledger.garbage import Garbage, collect_garbage, find_garbage
 from farm.ledger.index import committed_ids, compact, read_records
-from farm.ledger.lease import RunLease
+from farm.ledger.lease import Lease, RunLease
 from farm.ledger.ledger import Ledger
 from farm.ledger.states import KeptState, Turn, begin_clip, kept_states
 
@@ -26,6 +26,7 @@ __all__ = [
     "DeadLetter",
     "Garbage",
     "KeptState",
+    "Lease",
     "Ledger",
     "RunLease",
     "Turn",
