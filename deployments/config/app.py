@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from deployments.config.doors import AuthConfig, InputRules, LimitsConfig, RetentionConfig
+from deployments.api.settings import ApiSettings
 from deployments.config.faults import described
+from deployments.config.keeping import RetentionConfig
 from deployments.config.models import FROZEN, Count, ModelConfig, Name, Seconds
+from deployments.inputs.settings import InputSettings
 from farm.errors import UsageError
 
 
-class ApiConfig(BaseModel):
+class ServersConfig(BaseModel):
     """The processes that answer HTTP.
 
     Args:
@@ -74,17 +76,17 @@ class AppConfig(BaseModel):
     Args:
         out: folder or s3://bucket/prefix, as every node sees it.
         models: the first is what a request gets that names none.
+        api, inputs: what is taken, from whom and from where.
     """
 
     model_config = FROZEN
 
     out: Name
     models: tuple[ModelConfig, ...] = Field(min_length=1)
-    auth: AuthConfig = AuthConfig()
-    limits: LimitsConfig = LimitsConfig()
-    inputs: InputRules = InputRules()
+    api: ApiSettings = ApiSettings()
+    inputs: InputSettings = InputSettings()
     retention: RetentionConfig = RetentionConfig()
-    api: ApiConfig = ApiConfig()
+    servers: ServersConfig = ServersConfig()
     dispatcher: DispatcherConfig = DispatcherConfig()
     sharing: SharingConfig = SharingConfig()
 

@@ -12,7 +12,8 @@ from farm.spec import Codec, DType, Profile
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 Count = Annotated[int, Field(ge=1, strict=True)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Seconds = Positive
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -61,6 +62,7 @@ class ModelConfig(BaseModel):
         memory_gib: host memory that Ray books for a gang; none books nothing.
         text_cpus: cores that Ray books for its text encoder.
         text_threads: threads of its text encoder.
+        text_memory_gib: host memory that Ray books for it; none books nothing.
         label_selector: Ray node labels that a gang's nodes must have.
         drain_s: what a gang gets to put its clip down when it is to go: a step, and keeping the state.
         previews_every_s: how often a clip in work shows what it will be; none never.
@@ -79,9 +81,10 @@ class ModelConfig(BaseModel):
     codec: Codec = "h264"
     threads: Count = 1
     num_cpus: float | None = Field(default=None, ge=0)
-    memory_gib: Seconds | None = None
+    memory_gib: Positive | None = None
     text_cpus: float = Field(default=0.05, ge=0)
     text_threads: Count = 1
+    text_memory_gib: Positive | None = None
     label_selector: dict[str, str] = Field(default_factory=dict)
     drain_s: Seconds = 120.0
     previews_every_s: float | None = Field(default=2.0, ge=0.2)
