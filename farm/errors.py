@@ -17,7 +17,13 @@ FarmError
 │   │   ├── HangError           no heartbeat within the gang's deadline
 │   │   └── LeaderLostError     the gang's leader died, which its successor at the clip found
 │   ├── GangStartError      the gang did not come up: says nothing about a clip
-│   └── TakenOverError      another worker has begun this clip since: this one stops
+│   ├── TakenOverError      another worker has begun this clip since: this one stops
+│   ├── ClipGoneError       the clip that was to answer a job has been deleted: render it
+│   └── QueueAwayError      the dispatcher of online jobs does not answer: the storage has the last word anyhow
+├── JobError                an online job is not what the call takes it for
+│   ├── IdempotencyConflict     the key came with another request before
+│   ├── JobEndedError           nothing more can become of it
+│   └── JobActiveError          only a job at its end can be removed
 ├── ClipYielded             a clip was put down at a checkpoint because its worker was told to stop
 ├── StorageError            a storage operation failed (action, path, advice)
 │   ├── NotFoundError       nothing stands under that path
@@ -106,6 +112,30 @@ class GangStartError(TransientError):
 
 class TakenOverError(TransientError):
     """Another worker has begun this clip since; what this one makes of it no longer counts."""
+
+
+class QueueAwayError(TransientError):
+    """The dispatcher does not answer, or another has taken its place; nothing is lost by that."""
+
+
+class ClipGoneError(TransientError):
+    """The clip that was to answer a job is being deleted, or is gone since it was looked at: render it again."""
+
+
+class JobError(FarmError):
+    """An online job is not what the call takes it for."""
+
+
+class IdempotencyConflict(JobError):  # noqa: N818 - the name of the thing
+    """The idempotency key came with another request before."""
+
+
+class JobEndedError(JobError):
+    """The job is at its end: nothing more can become of it."""
+
+
+class JobActiveError(JobError):
+    """The job is not at its end, so it cannot be removed yet."""
 
 
 class ClipYielded(FarmError):  # noqa: N818 - it is an event, not a mistake

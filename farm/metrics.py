@@ -19,7 +19,7 @@ class Series:
     """One metric. `buckets` are a histogram's upper bounds, empty for the other kinds."""
 
     name: str
-    kind: Literal["counter", "histogram"]
+    kind: Literal["counter", "histogram", "gauge"]
     about: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -73,6 +73,24 @@ EMBEDDING_CACHE = Series(
     about="Prompts by where their states came from (memory, storage, encoded).",
     labels=("result",),
 )
+QUEUE_CLIPS = Series(
+    name="farm_queue_clips",
+    kind="gauge",
+    about="Online jobs by where they stand (queued, in_progress).",
+    labels=("state", "model"),
+)
+BACKLOG_SECONDS = Series(
+    name="farm_backlog_seconds",
+    kind="gauge",
+    about="Seconds that one gang would take for all online jobs that have not ended.",
+    labels=("model",),
+)
+GANGS = Series(
+    name="farm_gangs",
+    kind="gauge",
+    about="Online gangs that were heard of lately, by what they do (busy, idle).",
+    labels=("state", "model"),
+)
 
 SERIES: Mapping[str, Series] = {
     series.name: series
@@ -89,6 +107,9 @@ SERIES: Mapping[str, Series] = {
         COST,
         PUBLISH_CONFLICTS,
         EMBEDDING_CACHE,
+        QUEUE_CLIPS,
+        BACKLOG_SECONDS,
+        GANGS,
     )
 }
 
@@ -97,7 +118,10 @@ class Meter(Protocol):
     """Where measurements go."""
 
     def record(self, series: Series, value: float = 1.0, **labels: str) -> None:
-        """Add to a counter, or put a value into a histogram. `labels` are all of the series', and no others."""
+        """Add to a counter, put a value into a histogram, or set a gauge to it.
+
+        `labels` are all of the series', and no others.
+        """
 
 
 class NoMeter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.util.metrics import Counter, Histogram
+from ray.util.metrics import Counter, Gauge, Histogram
 
 from farm.metrics import SERIES, Series
 
@@ -18,6 +18,8 @@ class RayMeter:
     def record(self, series: Series, value: float = 1.0, **labels: str) -> None:
         if series.kind == "histogram":
             self._metrics[series.name].observe(value, tags=labels)
+        elif series.kind == "gauge":
+            self._metrics[series.name].set(value, tags=labels)
         elif value > 0:  # Ray refuses to add nothing
             self._metrics[series.name].inc(value, tags=labels)
 
@@ -25,4 +27,6 @@ class RayMeter:
 def _open(series: Series) -> Any:
     if series.kind == "histogram":
         return Histogram(series.name, description=series.about, boundaries=list(series.buckets), tag_keys=series.labels)
+    if series.kind == "gauge":
+        return Gauge(series.name, description=series.about, tag_keys=series.labels)
     return Counter(series.name, description=series.about, tag_keys=series.labels)
