@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 CLIPS = "clips"
 THUMBS = "thumbs"
 INDEX = "index"
 FAILED = "failed"
 ATTEMPTS = "attempts"
 STATE = "state"
+REFS = "refs"
+JOBS = "jobs"
+OPEN = "open"
+LISTING = "listing"
+EXPIRY = "expiry"
+REMOVING = "removing"
+IDEMPOTENCY = "idempotency"
+KEYS = "keys"
 
 RECORD_SUFFIX = ".json"
 VIDEO_SUFFIX = ".mp4"
@@ -59,3 +69,63 @@ def state_path(clip_id: str, *, epoch: int, step: int) -> str:
 def clip_id_of(path: str) -> str:
     """The clip that a record, video, thumbnail, strip, dead letter, mark or state belongs to."""
     return path.rsplit("/", 1)[-1].split(".", 1)[0].split("-", 1)[0]
+
+
+def ref_path(clip_id: str, holder: str) -> str:
+    """Says that somebody wants the clip kept."""
+    return f"{REFS}/{clip_id}/{holder}"
+
+
+def open_path(job_id: str) -> str:
+    """The job, for as long as it is not at its end."""
+    return f"{OPEN}/{job_id}"
+
+
+def job_folder(job_id: str) -> str:
+    return f"{JOBS}/{job_id}"
+
+
+def job_path(job_id: str) -> str:
+    """The job from its end on."""
+    return f"{job_folder(job_id)}/spec.json"
+
+
+def job_state_path(job_id: str, *, seq: int) -> str:
+    return f"{job_folder(job_id)}/state/{seq:06d}.json"
+
+
+def job_lease_folder(job_id: str) -> str:
+    return f"{job_folder(job_id)}/lease"
+
+
+def job_cancel_path(job_id: str) -> str:
+    """The wish that the job be cancelled."""
+    return f"{job_folder(job_id)}/cancel.json"
+
+
+def hour_of(seconds: float) -> str:
+    """A moment's hour as folders are named by it, in UTC: names sort as times do."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d-%H")
+
+
+def listing_path(project: str, job_id: str, *, created_at: float) -> str:
+    """Says that the project has this job; by the hour of its creation."""
+    return f"{LISTING}/{project}/{hour_of(created_at)}/{job_id}"
+
+
+def expiry_path(job_id: str, *, expires_at: float) -> str:
+    """Says that the job may go after this hour."""
+    return f"{EXPIRY}/{hour_of(expires_at)}/{job_id}"
+
+
+def removing_path(job_id: str) -> str:
+    """Says that the job is being removed, whoever has to finish that."""
+    return f"{REMOVING}/{job_id}"
+
+
+def idempotency_path(digest: str) -> str:
+    return f"{IDEMPOTENCY}/{digest}.json"
+
+
+def key_path(digest: str) -> str:
+    return f"{KEYS}/{digest}.json"

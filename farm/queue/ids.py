@@ -23,7 +23,7 @@ _TIME_CHARS, _PROJECT_CHARS, _CHANCE_BITS = 10, 4, 60
 
 def new_job_id(project: str, *, now_s: float) -> str:
     """A name for a job of this project that is submitted now. `now_s` is the storage's time in seconds."""
-    time_ms = max(0, min(int(now_s * 1000), 2**48 - 1))
+    time_ms = max(0, min(round(now_s * 1000), 2**48 - 1))
     chance = secrets.randbits(_CHANCE_BITS)
     return f"{PREFIX}{_encode(time_ms, _TIME_CHARS)}{project_tag(project)}{_encode(chance, _CHANCE_BITS // 5)}"
 

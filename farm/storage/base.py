@@ -105,6 +105,13 @@ class Storage(ABC):
     def sweep(self, *, older_than_s: float) -> int:
         """Remove what writers that died left half done (never under a final name); returns how many."""
 
+    @abstractmethod
+    def prune(self, folder: str) -> None:
+        """Remove the folder and those below it, as far as they are empty; most stores have no folders of their own.
+
+        Only for folders that nobody puts anything into any more.
+        """
+
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
         return self.stat(path) is not None

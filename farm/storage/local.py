@@ -114,6 +114,11 @@ class LocalStorage(Storage):
         with _explained("delete", self.root / path):
             self._target(path).unlink(missing_ok=True)
 
+    def prune(self, folder: str) -> None:
+        for path, _, _ in os.walk(self._folder(folder), topdown=False):
+            with suppress(OSError):  # not empty, or another was quicker
+                Path(path).rmdir()
+
     def now(self) -> float:
         # A file's own stamp, not this host's clock: on a shared mount the two differ.
         with _explained("ask the time of", self.root), self._temporary(self.root / "now") as temporary:

@@ -105,6 +105,9 @@ class MemoryStorage(Storage):
     def arrow_path(self, path: str) -> str:
         return f"/{self.name}/{path}"
 
+    def prune(self, folder: str) -> None:
+        """A folder is there as long as a file is in it."""
+
     def sweep(self, *, older_than_s: float) -> int:
         return 0
 

@@ -178,6 +178,9 @@ class S3Storage(Storage):
     def arrow_path(self, path: str) -> str:
         return f"{self.bucket}/{self._key(path)}"
 
+    def prune(self, folder: str) -> None:
+        """A folder is there as long as an object is in it."""
+
     def sweep(self, *, older_than_s: float) -> int:
         """Abort multipart uploads below the prefix that were begun so long ago."""
         prefix = f"{self.prefix}/" if self.prefix else ""

@@ -1,0 +1,426 @@
+"""Jobs in the output: the truth about what was asked for online and what became of it.
+
+    open/<job_id>                                    the whole Job, until its end
+    idempotency/<hash>.json                          the whole Job and what it came with (farm.queue.idempotency)
+    jobs/<job_id>/state/<seq>.json, lease/<epoch>.*  farm.queue.states, farm.queue.claim
+    jobs/<job_id>/cancel.json                        someone wishes its end
+    jobs/<job_id>/spec.json, listing/..., expiry/... the Job and where it is found, from its end on
+    refs/<clip_id>/<project>--<job_id>               from the first claim on, and for good if it is completed
+
+Each change is a row of puts whose every beginning is a sound state, so that a process may die between any two:
+
+- submit: [idempotency], open. Nothing is answered before open is there, and with it the job is whole: there are no half
+  submissions. Dead after the first: whoever sends the request again finds the same job there and puts open.
+- claim: lease, state in_progress, ref. Dead in between: the lease ends by itself and another claims.
+- finish: spec, listing, expiry, and ref if completed, at once; the final state; then open goes. Dead before the state:
+  the job is claimed and finished again, with the same puts. Dead after it: it has ended, and `settle` removes open.
+- remove: removing/<job_id> with the whole Job, then idempotency, spec (from here on nobody finds it), open, listing,
+  the ref, the clip if nobody holds it, all below jobs/<job_id>, removing/. Dead anywhere: `sweep` goes on from there.
+
+What counts is decided by create-only puts alone (`StateLog`): of a cancellation and a claim, or of two ends, one wins.
+Whoever puts something before that decision and loses has put nothing that says more than what is there.
+
+Requests to the storage; locally a put is some 8 ms (fsync of file and folder), a deletion 3, all else 0.05:
+submit 1 put, 2 in a row with an idempotency key; get 1 read while open, then 2; state 1 listing and 1 read; view those
+of get and state, and 1 read more once completed; claim 3 listings, 3 puts, 2 reads, 2 looks, 1 look at the clock;
+finish 1 listing, 1 read, 2 or 3 puts at once, 1 put, 1 or 2 deletions; completing also looks whether the clip stands:
+1 listing, 1 look. A page of 20 ended jobs reads 2 files and lists 1 folder for each, 16 at once, and next time none.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Unpack
+
+from farm.errors import (
+    AlreadyExistsError,
+    ClipGoneError,
+    JobActiveError,
+    JobEndedError,
+    NotFoundError,
+    TakenOverError,
+)
+from farm.layout import (
+    OPEN,
+    expiry_path,
+    job_cancel_path,
+    job_folder,
+    job_lease_folder,
+    job_path,
+    job_state_path,
+    listing_path,
+    open_path,
+    removing_path,
+)
+from farm.ledger.commit import read_record
+from farm.ledger.lease import LEASE_S, Lease
+from farm.ledger.parallel import map_in_order
+from farm.ledger.refs import drop_ref, put_ref
+from farm.queue import ids
+from farm.queue.claim import JobLease
+from farm.queue.clock import StorageClock
+from farm.queue.idempotency import IdempotencyKey, Submission, earlier_submission, forget_submission, read_submission
+from farm.queue.job import Job, JobState, JobView, Status
+from farm.queue.listing import Order, Page, listed_ids
+from farm.queue.states import Details, StateLog
+from farm.storage.base import Storage
+
+# Jobs never change, and their ends neither: so many of each are kept in memory for listings.
+NUM_REMEMBERED = 4096
+
+# A page with a choice of statuses gives up after so many jobs that were of none of them.
+MAX_LOOKED_AT = 1000
+
+# Whoever takes longer than this to submit a job looks again whether it is there: it may have been removed meanwhile.
+SLOW_S = 5.0
+
+
+class JobStore:
+    """All that is done with jobs in an output. For any number of threads and processes at once.
+
+    Args:
+        clock: the storage's time in seconds; made from the storage if absent.
+    """
+
+    def __init__(self, storage: Storage, *, clock: Callable[[], float] | None = None) -> None:
+        self.storage = storage
+        self.now = clock or StorageClock(storage)
+        self._states = StateLog(storage, self.now)
+        self._remembered = _Remembered()
+        self._lock = threading.Lock()
+        self._last_id_s = 0.0
+
+    def __reduce__(self) -> tuple[type[JobStore], tuple[Storage]]:
+        return JobStore, (self.storage,)
+
+    def new_id(self, project: str) -> str:
+        """A name for a job that is to be submitted now; of one process, names come in the order they were asked for."""
+        with self._lock:
+            self._last_id_s = max(self.now(), self._last_id_s + 0.001)
+            return ids.new_job_id(project, now_s=self._last_id_s)
+
+    def submit(self, job: Job, *, idempotency: IdempotencyKey | None = None) -> Job:
+        """Put a job down for good. Returns another job (another id) where the idempotency key stands for that.
+
+        Raises:
+            IdempotencyConflict: the key stands for another request.
+        """
+        begun_s = time.monotonic()
+        while idempotency is not None:
+            job = job.model_copy(update={"idempotency": idempotency.digest})
+            submission = Submission(fingerprint=idempotency.fingerprint, job=job)
+            with suppress(AlreadyExistsError):
+                self.storage.create(idempotency.path, submission.to_json())
+                break
+            earlier = earlier_submission(self.storage, idempotency)
+            if earlier is not None and self._resubmit(earlier, idempotency):
+                return earlier
+        self.storage.create(open_path(job.id), job.to_json())
+        if idempotency is not None and time.monotonic() - begun_s > SLOW_S:
+            self._resubmit(job, idempotency)
+        return self._remembered.job(job)
+
+    def _resubmit(self, job: Job, key: IdempotencyKey) -> bool:
+        """Make sure that the job is there. False where it has been removed, and with it its key.
+
+        A removal forgets the key before all else: a key that is there after our put says that there was none.
+        """
+        if not self.storage.exists(job_path(job.id)):
+            self.storage.create(open_path(job.id), job.to_json())
+        still = read_submission(self.storage, key.digest)
+        if still is not None and still.job.id == job.id:
+            return True
+        self.storage.delete(open_path(job.id))
+        return False
+
+    def get(self, job_id: str) -> Job:
+        """The job. NotFoundError where there is none, also for what could not be a job's name."""
+        if ids.is_job_id(job_id):
+            for path in (open_path(job_id), job_path(job_id)):  # at its end spec is put before open goes
+                with suppress(NotFoundError):
+                    return self._remembered.job(Job.from_json(self.storage.read(path)))
+        raise NotFoundError("find", job_id, "there is no such job")
+
+    def state(self, job_id: str) -> JobState:
+        """How far a job is. For jobs that are there: of others it says that they are queued."""
+        return self._states.newest(job_id)
+
+    def view(self, job_id: str) -> JobView:
+        """The job, its state, and its clip's record if it is completed. NotFoundError where there is no such job."""
+        job = self.get(job_id)
+        return self._viewed(job, self.state(job_id), with_record=True)
+
+    def _viewed(self, job: Job, state: JobState, *, with_record: bool) -> JobView:
+        is_completed = with_record and state.status == "completed"
+        return JobView(job=job, state=state, record=read_record(self.storage, job.clip_id) if is_completed else None)
+
+    def open_ids(self) -> set[str]:
+        """The jobs that are not at their end, by one listing; also some that have just got there."""
+        names = (path.rsplit("/", 1)[-1] for path in self.storage.names(OPEN))
+        return {name for name in names if ids.is_job_id(name)}
+
+    def views(self, job_ids: Iterable[str], *, with_records: bool = False) -> Iterator[JobView]:
+        """Many jobs at once, in the order of their ids as given; those that are not there are left out."""
+        found = map_in_order(lambda job_id: self._view_listed(job_id, with_record=with_records), job_ids)
+        return (view for view in found if view is not None)
+
+    def list(
+        self,
+        project: str | None,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+        statuses: Collection[Status] | None = None,
+        with_records: bool = False,
+    ) -> Page:
+        """A project's jobs (those of all projects for None) by their creation, the newest first.
+
+        Args:
+            after: the last job of the page before this one.
+            statuses: only these.
+        """
+        listed = self.open_ids()
+        names = listed_ids(self.storage, project, listed, after=after, order=order)
+        found: list[JobView] = []
+        num_looked_at, last = 0, None
+        while len(found) < limit and num_looked_at < MAX_LOOKED_AT:
+            chunk = list(islice(names, limit - len(found)))
+            if not chunk:
+                return Page(jobs=tuple(found), next_after=None)
+            num_looked_at, last = num_looked_at + len(chunk), chunk[-1]
+            for view in self.views(chunk, with_records=with_records):
+                is_there = view.state.is_end or view.job.id in listed
+                is_asked_for = statuses is None or view.state.status in statuses
+                if is_there and is_asked_for and project in (None, view.job.project):
+                    found.append(view)
+        return Page(jobs=tuple(found), next_after=last if next(names, None) is not None else None)
+
+    def _view_listed(self, job_id: str, *, with_record: bool) -> JobView | None:
+        with suppress(NotFoundError):
+            job = self._remembered.find_job(job_id) or self.get(job_id)
+            state = self._remembered.end_of(job_id) or self._remembered.state(job_id, self.state(job_id))
+            return self._viewed(job, state, with_record=with_record)
+        return None
+
+    def wish_cancel(self, job_id: str, *, by: str) -> JobState:
+        """Have a job end. It ends here and now where nobody is at it, else whoever holds it ends it at the next step.
+
+        Returns the newest state; asking again is harmless, and ends a job whose holder has died since.
+        """
+        job, state = self.get(job_id), self.state(job_id)
+        if not state.is_end:
+            wish = {"by": by, "at": self.now(), "nonce": uuid.uuid4().hex}
+            with suppress(AlreadyExistsError):
+                self.storage.create(job_cancel_path(job_id), json.dumps(wish).encode())
+        while not state.is_end and not (state.status == "in_progress" and self.is_held(job_id)):
+            with suppress(JobEndedError, TakenOverError):
+                return self._end(job, "cancelled", behind=state, epoch=state.epoch, by=by, details={})
+            state = self.state(job_id)
+        return state
+
+    def is_cancel_wished(self, job_id: str) -> bool:
+        """Whether someone wants the job ended; one look."""
+        return self.storage.exists(job_cancel_path(job_id))
+
+    def is_held(self, job_id: str) -> bool:
+        """Whether a living process works at the job."""
+        return Lease(self.storage, job_lease_folder(job_id), name=f"job {job_id}").held_by() is not None
+
+    def claim(self, job_id: str, *, worker: str, lease_s: float = LEASE_S) -> JobLease | None:
+        """Begin to work at a job. None where another holds it, it has ended, or was to be cancelled (and now is).
+
+        NotFoundError where there is no such job.
+        """
+        job = self.get(job_id)
+        if self.state(job_id).is_end:
+            return None
+        lease = JobLease(self.storage, job, lease_s=lease_s)
+        if lease.try_acquire() is not None:
+            return None
+        try:
+            if self._begin(lease, worker=worker):
+                return lease
+        except BaseException:
+            lease.release()
+            raise
+        lease.release()
+        return None
+
+    def _begin(self, lease: JobLease, *, worker: str) -> bool:
+        job = lease.job
+        try:
+            lease.state = self._states.append(job.id, "in_progress", epoch=lease.epoch, by=worker)
+        except (JobEndedError, TakenOverError):
+            return False
+        if not self.storage.exists(open_path(job.id)):  # it has ended since it was read
+            if not self.storage.exists(job_path(job.id)):  # and has been removed: our traces must go as well
+                self._erase(job)
+            return False
+        put_ref(self.storage, job.clip_id, holder_of(job))
+        if not self.is_cancel_wished(job.id):
+            return True
+        self.finish(job.id, "cancelled", by=worker, lease=lease)
+        return False
+
+    def put_state(
+        self, job_id: str, status: Status, *, by: str, lease: JobLease, **details: Unpack[Details]
+    ) -> JobState:
+        """Write what a claimed job is now, other than its end: queued where its holder puts it down.
+
+        Raises:
+            JobEndedError, TakenOverError, NotFoundError: it is no longer ours; see `StateLog.append`.
+        """
+        least = 0 if lease.state is None else lease.state.seq
+        state = self._states.append(job_id, status, epoch=lease.epoch, by=by, least=least, details=details)
+        lease.state = state
+        return state
+
+    def finish(
+        self, job_id: str, status: Status, *, by: str, lease: JobLease | None = None, **details: Unpack[Details]
+    ) -> JobState:
+        """End a job, completed, failed or cancelled. The lease stays the caller's, to be released.
+
+        Without a lease only a job is ended that was never claimed (as one that the ledger answers).
+
+        Raises:
+            JobEndedError: it has ended already.
+            TakenOverError: another has begun it since.
+            NotFoundError: it has been removed.
+            ClipGoneError: it was to be completed, and its clip is not there (any more). Nothing has been ended.
+        """
+        job = lease.job if lease is not None else self.get(job_id)
+        epoch, least = (0, 0) if lease is None or lease.state is None else (lease.epoch, lease.state.seq)
+        newest = self.state(job_id)
+        self._states.refuse(job_id, newest, epoch=epoch, least=least)
+        state = self._end(job, status, behind=newest, epoch=epoch, by=by, lease=lease, details=details)
+        if lease is not None:
+            lease.state = state
+        return state
+
+    def _end(
+        self,
+        job: Job,
+        status: Status,
+        *,
+        behind: JobState,
+        epoch: int,
+        by: str,
+        details: Details,
+        lease: JobLease | None = None,
+    ) -> JobState:
+        at = self.now()
+        puts = [(job_path(job.id), job.to_json()), (_listing_path(job), b"")]
+        if job.ttl_s is not None and not job.is_pinned:
+            puts.append((expiry_path(job.id, expires_at=at + job.ttl_s), b""))
+        for _ in map_in_order(lambda put: self.storage.create(*put), puts):
+            pass
+        if status == "completed":
+            self._hold_clip(job, is_held=lease is not None)
+        state = self._states.append(job.id, status, by=by, epoch=epoch, behind=behind, at=at, details=details)
+        if (lease is None or lease.is_lost) and self._is_removed(job, behind):
+            self._erase(job)
+            raise NotFoundError("end", job.id, "the job has been removed")
+        self.settle(job, state)
+        return state
+
+    def _is_removed(self, job: Job, known: JobState) -> bool:
+        """Whether a state that was there is gone. While we slept, another may have ended and removed the job."""
+        return known.seq > 0 and not self.storage.exists(job_state_path(job.id, seq=known.seq))
+
+    def _hold_clip(self, job: Job, *, is_held: bool) -> None:
+        """A clip that is being deleted in this moment either finds our ref, or is found deleted here."""
+        if not is_held:
+            put_ref(self.storage, job.clip_id, holder_of(job))
+        if read_record(self.storage, job.clip_id) is None:
+            if not is_held:
+                drop_ref(self.storage, job.clip_id, holder_of(job))
+            raise ClipGoneError(f"clip {job.clip_id}, which was to answer job {job.id}, is not there")
+
+    def settle(self, job: Job, state: JobState) -> None:
+        """What remains to be done for a job once its end is written; harmless to repeat."""
+        if state.status != "completed":
+            drop_ref(self.storage, job.clip_id, holder_of(job))
+        self.storage.delete(open_path(job.id))
+
+    def remove(self, job_id: str) -> None:
+        """Leave nothing of a job that has ended; its clip goes too unless someone else holds it.
+
+        Raises:
+            NotFoundError: there is no such job.
+            JobActiveError: it has not ended.
+        """
+        job = self.get(job_id)
+        if not self.state(job_id).is_end:
+            self.get(job_id)  # another may just have removed it
+            raise JobActiveError(f"job {job_id} is not at its end: cancel it first")
+        self.storage.create(removing_path(job_id), job.to_json())
+        self.finish_removal(job)
+
+    def finish_removal(self, job: Job) -> None:
+        """Do what `remove` does, from any point at which it was left."""
+        forget_submission(self.storage, job)
+        self._erase(job)
+        self.storage.delete(removing_path(job.id))
+
+    def _erase(self, job: Job) -> None:
+        self._remembered.forget(job.id)
+        for path in (job_path(job.id), open_path(job.id), _listing_path(job)):
+            self.storage.delete(path)
+        drop_ref(self.storage, job.clip_id, holder_of(job))
+        while below := list(self.storage.names(job_folder(job.id))):  # until no late writer has put anything more
+            for path in below:
+                self.storage.delete(path)
+        self.storage.prune(job_folder(job.id))
+
+
+def holder_of(job: Job) -> str:
+    """The job as a holder of its clip."""
+    return f"{job.project}--{job.id}"
+
+
+def _listing_path(job: Job) -> str:
+    return listing_path(job.project, job.id, created_at=ids.created_at(job.id))
+
+
+class _Remembered:
+    """Jobs and ends read lately. Only for listings, which say what is there; a removed job may still be in here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._ends: dict[str, JobState] = {}
+
+    def find_job(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def end_of(self, job_id: str) -> JobState | None:
+        return self._ends.get(job_id)
+
+    def job(self, job: Job) -> Job:
+        with self._lock:
+            _keep(self._jobs, job.id, job)
+        return job
+
+    def state(self, job_id: str, state: JobState) -> JobState:
+        if state.is_end:
+            with self._lock:
+                _keep(self._ends, job_id, state)
+        return state
+
+    def forget(self, job_id: str) -> None:
+        with self._lock:
+            self._jobs.pop(job_id, None)
+            self._ends.pop(job_id, None)
+
+
+def _keep(kept: dict[str, Any], key: str, value: object) -> None:
+    kept[key] = value
+    if len(kept) > NUM_REMEMBERED:
+        del kept[next(iter(kept))]
