@@ -28,6 +28,7 @@ class Gang:
         backend: "module:Class", opened by each rank.
         folder: for the error output of ranks on this host, in files without names.
         on_break: called with the class name of what broke the gang; it is built anew at the next order.
+        ranks: where they run; None is on this host, or in a placement group of the gang's own.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Gang:
         folder: Path,
         timing: GangTiming | None = None,
         on_break: Callable[[str], None] | None = None,
+        ranks: RankSet | None = None,
     ) -> None:
         self._plan = plan
         self._backend = backend
         self._timing = timing or GangTiming()
         self._on_break = on_break
-        self._ranks = _rank_set(plan, folder, self._timing)
+        self._ranks = ranks or _rank_set(plan, folder, self._timing)
         self._pulse = Pulse(self._timing)
         self._crew: Crew | None = None
         self._ready: Ready | None = None

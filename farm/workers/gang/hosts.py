@@ -86,11 +86,17 @@ class RankHost:
 
 
 class HostedRanks:
-    """All ranks of a gang on as many hosts as its plan says. A `RankSet`; `place_s` is the time to find them room."""
+    """All ranks of a gang on as many hosts as its plan says. A `RankSet`.
 
-    def __init__(self, plan: ModelPlan, *, place_s: float) -> None:
+    Args:
+        place_s: the time to find them room.
+        lent: a placement group that somebody else made and will remove, a bundle for each host; None makes one.
+    """
+
+    def __init__(self, plan: ModelPlan, *, place_s: float, lent: PlacementGroup | None = None) -> None:
         self._plan = plan
         self._place_s = place_s
+        self._lent = lent
         self._name = group_name()
         self._group: PlacementGroup | None = None
         self._hosts = list[Any]()
@@ -148,18 +154,21 @@ class HostedRanks:
             self.close()
 
     def close(self) -> None:
-        self._hosts.clear()
+        hosts, self._hosts = self._hosts, []
         if self._group is not None:
             self._group = None
             with suppress(RayError, GangStartError):
                 within(ANSWER_S, lambda: remove_group(self._name))
+        else:
+            with suppress(RayError, GangStartError):
+                within(ANSWER_S, lambda: [ray.kill(host) for host in hosts])
 
     def _assemble(self) -> None:
-        """A group of its own, and an actor in each bundle."""
+        """A group, and an actor in each bundle."""
         plan = self._plan
-        within(ANSWER_S, lambda: remove_group(self._name))  # left by this leader's life before
-        bundles = [bundle_of(plan)] * plan.parallel.num_hosts
-        self._group = group = placement_group(bundles, strategy="STRICT_SPREAD", name=self._name)
+        bundle = bundle_of(device=plan.device, num_ranks=plan.parallel.ranks_per_host, threads=plan.threads)
+        bundles = [bundle] * plan.parallel.num_hosts
+        group = self._lent or self._own_group(bundles)
         try:
             if not within(self._place_s + ANSWER_S, lambda: group.wait(self._place_s)):
                 raise GangStartError(f"no room for {len(bundles)} x {bundles[0]} on as many hosts")
@@ -168,6 +177,11 @@ class HostedRanks:
         except (RayError, GangStartError) as error:
             self.close()
             raise GangStartError(f"{self._name} could not be placed: {error}") from error
+
+    def _own_group(self, bundles: list[dict[str, float]]) -> PlacementGroup:
+        within(ANSWER_S, lambda: remove_group(self._name))  # left by this leader's life before
+        self._group = group = placement_group(bundles, strategy="STRICT_SPREAD", name=self._name)
+        return group
 
     def _look(self) -> None:
         for said in self._answers([host.lost.remote() for host in self._hosts]):
@@ -179,12 +193,11 @@ class HostedRanks:
         return answers
 
 
-def bundle_of(plan: ModelPlan) -> dict[str, float]:
+def bundle_of(*, device: str, num_ranks: int, threads: int) -> dict[str, float]:
     """What a host's ranks need of it: a GPU each, or the CPUs of their threads, less what leader and encoder book."""
-    num_ranks = plan.parallel.ranks_per_host
-    if plan.device.startswith("cuda"):
+    if device.startswith("cuda"):
         return {"GPU": float(num_ranks)}
-    return {"CPU": round(CPU_SHARE * num_ranks * plan.threads, 2)}
+    return {"CPU": round(CPU_SHARE * num_ranks * threads, 2)}
 
 
 def group_name() -> str:
