@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render test lint unit parity storage e2e s3-test chaos chaos-gangs bench train-nano clean
+.PHONY: help setup setup-test render test lint unit parity storage e2e faults s3-test chaos chaos-gangs bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -59,7 +59,10 @@ storage: setup-test ## Storage and ledger contracts: memory, local folder, S3 em
 	$(PYTEST) tests/storage -m "not real_s3"
 
 e2e: setup-test ## The render job end to end, faults included
-	$(PYTEST) tests/e2e -m "not real_s3"
+	$(PYTEST) tests/e2e -m "not real_s3 and not slow"
+
+faults: setup-test ## Faults of whole nodes, disks, gangs and pools: ten minutes more
+	$(PYTEST) tests/e2e -m slow
 
 s3-test: setup-test ## The suites that need a real S3 server (Ceph RGW; see tests/services)
 	$(PYTEST) tests/storage tests/e2e -m real_s3

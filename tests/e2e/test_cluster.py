@@ -12,6 +12,8 @@ import pytest
 from e2e_farm import SMALL, Farm, finish, wait_until
 from services.endpoint import free_port
 
+pytestmark = pytest.mark.slow
+
 NUM_CLIPS = 20
 METRICS_PORT = free_port()
 WANTED = {"ray_farm_clips_total", "ray_farm_denoise_steps_total", "ray_farm_stage_seconds_bucket"}

@@ -21,6 +21,8 @@ from two_experts import WEIGHTS, write_two_experts
 from farm.experts import handover_step
 from farm.provenance import CIRCUMSTANCES
 
+pytestmark = pytest.mark.slow
+
 SHAPE: dict[str, Any] = {"width": 64, "height": 64, "num_frames": 5, "num_inference_steps": 8, "fps": 8, "shift": 3.0}
 ROWS: list[dict[str, Any]] = [
     {"id": "one", "prompt": "a red circle moves to the right", **SHAPE},

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from e2e_farm import Farm, finish, stamps_of, wait_until
 
+pytestmark = pytest.mark.slow
+
 NUM_CLIPS = 6
 # Longer than Ray's sockets allow: its own files then lie in /tmp, and this disk holds the workers' alone.
 SPOOL = "a-folder-for-what-is-in-work-that-is-too-long-for-ray"

@@ -19,6 +19,8 @@ from farm.workers.engine import ModelPlan
 from farm.workers.fake import FakeBackend
 from farm.workers.gang import Gang, GangTiming
 
+pytestmark = pytest.mark.slow
+
 RANKS = 4
 TIMING = GangTiming(floor_s=10, first_s=60, load_s=100, place_s=15)
 

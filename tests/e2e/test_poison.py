@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from e2e_farm import SMALL, Farm
 
+pytestmark = pytest.mark.slow
+
 NUM_GOOD = 20
 # Fake ranks do not wait for each other: a slow rank 0 stands for one that waits for the dead one.
 # Prompt, class, attempts: what kills or hangs a rank is tried three times, NaN and memory once more in the tame way.
