@@ -11,7 +11,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, get_args
 
@@ -90,13 +90,13 @@ class KeyStore:
         name: str,
         project: str,
         scopes: Iterable[Scope] = ("submit", "read"),
-        limits: KeyLimits | None = None,
+        limits: KeyLimits | Mapping[str, object] | None = None,
         expires_at: float | None = None,
     ) -> tuple[Key, str]:
         """A new key, and its text, which nobody can tell again.
 
         Raises:
-            UsageError: no name, no project's name, no scope.
+            UsageError: no name, no project's name, no scope, or a limit that is none.
         """
         secret = PREFIX + secrets.token_urlsafe(_NUM_BYTES)
         digest = _digest(secret)

@@ -14,6 +14,7 @@ ProfileFlag = Literal["official", "diffusers"]
 CodecFlag = Literal["h264", "av1", "lossless"]
 DTypeFlag = Literal["float32", "bfloat16"]
 CfgFlag = Literal[1, 2]
+ScopeFlag = Literal["submit", "read", "admin"]
 
 
 @Parameter(name="*")
@@ -102,3 +103,18 @@ class RenderCall:
     asked: Asked
     execution: Execution
     max_failed: FailureBudget
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyAsked:
+    """What a new API key is to be. Limits that are absent are the service's."""
+
+    name: Annotated[str, Parameter(help="Whose it is, for people.")]
+    project: Annotated[str, Parameter(help="Whose jobs it makes and sees.")] = "default"
+    scope: Annotated[tuple[ScopeFlag, ...], Parameter(help="What it may do; may be repeated.")] = ("submit", "read")
+    max_open_jobs: Annotated[int | None, Parameter(help="Jobs that are not at their end.")] = None
+    requests_per_minute: Annotated[int | None, Parameter(help="Submissions and other changes.")] = None
+    max_device_seconds: Annotated[float | None, Parameter(help="Estimated work of its waiting jobs.")] = None
+    weight: Annotated[float, Parameter(help="Its share beside others; 2 gets twice as much as 1.")] = 1.0
+    expires_days: Annotated[float | None, Parameter(help="Days until it opens nothing any more.")] = None

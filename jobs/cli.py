@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
-from jobs.calls import Asked, Degrees, Execution, FailureBudget, RenderCall
+from jobs.calls import Asked, Degrees, Execution, FailureBudget, KeyAsked, RenderCall
 from jobs.guard import guarded
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
@@ -181,6 +181,47 @@ def verify(out: str, /, *, rerender: int = 0, json: JsonFlag = False) -> int:
     from jobs.verify import verify_output
 
     return verify_output(out, num_rerender=rerender, as_json=json)
+
+
+keys = App(name="keys", help="API keys of an output, for the online service.", default_parameter=Parameter(negative=""))
+app.command(keys)
+
+
+@keys.command(name="create")
+def create_key(out: str, /, *, asked: KeyAsked, json: JsonFlag = False) -> int:
+    """Make a key and print it, this once: only its hash is kept.
+
+    Args:
+        out: Folder or s3://bucket/prefix that the service works in.
+    """
+    from jobs.keys import create_key as create
+
+    return create(out, asked, as_json=json)
+
+
+@keys.command(name="list")
+def list_keys(out: str, /, *, json: JsonFlag = False) -> int:
+    """All keys that were made, and what they may do.
+
+    Args:
+        out: Folder or s3://bucket/prefix that the service works in.
+    """
+    from jobs.keys import list_keys as show
+
+    return show(out, as_json=json)
+
+
+@keys.command(name="revoke")
+def revoke_key(out: str, key_id: str, /) -> int:
+    """Make a key useless for good; jobs that came with it go on.
+
+    Args:
+        out: Folder or s3://bucket/prefix that the service works in.
+        key_id: As `list` shows it.
+    """
+    from jobs.keys import revoke_key as revoke
+
+    return revoke(out, key_id)
 
 
 @app.command(name="sample-manifest")

@@ -22,6 +22,19 @@ FLAGS: dict[str, set[str]] = {
     "cancel": {"--run"},
     "retry": {"--failed", "--clip", "--here", *EXECUTION},
     "verify": {"--rerender", "--json"},
+    "keys create": {
+        "--name",
+        "--project",
+        "--scope",
+        "--max-open-jobs",
+        "--requests-per-minute",
+        "--max-device-seconds",
+        "--weight",
+        "--expires-days",
+        "--json",
+    },
+    "keys list": {"--json"},
+    "keys revoke": set(),
     "sample-manifest": {"--model", "--rows"},
     "models": {"--json"},
     "inspect": {"--json"},
@@ -30,12 +43,16 @@ SCREEN_LINES = 50
 
 
 def flags_of(command: str) -> set[str]:
-    arguments = app[command].assemble_argument_collection(default_parameter=app.default_parameter)
+    found = app
+    for name in command.split():
+        found = found[name]
+    arguments = found.assemble_argument_collection(default_parameter=app.default_parameter)
     return {name for argument in arguments for name in argument.names if name.startswith("--")}
 
 
 def test_commands() -> None:
-    assert set(FLAGS) == {name for name in app if not name.startswith("-")}
+    named = {name for name in app if not name.startswith("-")} - {"keys"}
+    assert set(FLAGS) == named | {f"keys {name}" for name in app["keys"] if not name.startswith("-")}
 
 
 @pytest.mark.parametrize("command", FLAGS)
@@ -77,6 +94,11 @@ def test_help_imports_nothing_heavy() -> None:
         (["render", "m.parquet", "--out", "o", "--cfg-degree", "3"], "cfg-degree"),
         (["render", "m.parquet", "--out", "o", "--goal", "fame"], "goal"),
         (["render", "m.parquet", "--out", "o", "--expert-pools", "three"], "expert-pools"),
+        (["keys", "create", "/nowhere"], "--name"),
+        (["keys", "create", "/nowhere", "--name", "x", "--scope", "root"], "--scope"),
+        (["keys", "create", "/nowhere", "--name", "x", "--weight", "0"], "weight"),
+        (["keys", "create", "/nowhere", "--name", "x", "--project", "../x"], "project"),
+        (["keys", "revoke", "/nowhere", "key_1"], "no key"),
         (["validate", "/nowhere.parquet", "--model", "/no/model"], "/no/model"),
     ],
 )
