@@ -12,11 +12,11 @@ from contextlib import suppress
 from farm.control import Action, Command, give_command, standing_stop
 from farm.errors import RunHeldError, UsageError
 from farm.ledger import RunLease
+from farm.run_facts import RunCard, read_cards
 from farm.settings import Settings
 from farm.storage import Storage
 from jobs.opening import existing_output
 from jobs.printing import say
-from jobs.run_facts import RunCard, read_cards
 from jobs.running import finish_run
 
 

@@ -14,13 +14,13 @@ from farm.ledger import RunLease
 from farm.models import chosen_model
 from farm.plan import Plan, plan_run
 from farm.results import Totals
+from farm.run_facts import card_of, write_card
 from farm.settings import Settings
 from jobs.calibrating import write_speeds
 from jobs.calls import FailureBudget, RenderCall
 from jobs.opening import open_output, options_of
 from jobs.printing import say
 from jobs.progress import Tally
-from jobs.run_facts import card_of, write_card
 from jobs.running import NOTHING_DRIVEN, Driven, drive_segments, finish_run, layout_for, stoppable
 from jobs.session import machine_at, refuse_if_absent
 from jobs.signals import Drain

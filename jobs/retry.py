@@ -25,6 +25,7 @@ from farm.ledger import (
 from farm.models import chosen_model
 from farm.parallelism import ParallelPlan, Wanted
 from farm.plan import run_folder
+from farm.run_facts import read_card
 from farm.segments import SCHEMA
 from farm.settings import Settings
 from farm.spec import ClipSpec
@@ -34,7 +35,6 @@ from jobs.calls import Execution
 from jobs.here import Bench
 from jobs.opening import existing_output
 from jobs.printing import counted, say
-from jobs.run_facts import read_card
 from jobs.running import drive_segments, finish_run, stoppable
 from jobs.signals import Drain
 

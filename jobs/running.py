@@ -14,6 +14,7 @@ from farm.ledger import RunLease, compact
 from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.report import RunFacts, write_report
 from farm.results import Totals, write_results
+from farm.run_facts import RunCard
 from farm.settings import Settings
 from farm.storage import Storage
 from farm.workers.workbench import clear_bench
@@ -21,7 +22,6 @@ from jobs.calls import Execution
 from jobs.fleet import Layout, Machine, lay_out
 from jobs.printing import say
 from jobs.progress import Lines, Tally, progress_display
-from jobs.run_facts import RunCard
 from jobs.session import RayLostError, leave_at_once, ray_session
 from jobs.shared_output import check_shared
 from jobs.signals import Drain, drained_by_signals

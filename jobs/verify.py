@@ -19,6 +19,7 @@ from farm.ledger import read_records
 from farm.ledger.parallel import map_in_order
 from farm.media import read_frames
 from farm.provenance import Record
+from farm.run_facts import read_cards
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
@@ -27,7 +28,6 @@ from farm.workers.making import Clock, fetch_input, make_clip
 from jobs.here import Bench
 from jobs.opening import existing_output
 from jobs.printing import counted, say, say_json
-from jobs.run_facts import read_cards
 
 # Across executions the pixels of a clip may differ by rounding, and what the video encoder makes of it.
 MIN_PSNR_DB = 35.0

@@ -10,12 +10,10 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 class LimitSettings(BaseModel):
     """How much is taken on. A key may have limits of its own, which then count instead.
 
-    What is open is counted by project, so that a second key of a project gives no second helping.
-
     Args:
         requests_per_minute: changes (submissions, cancellations ...) by one key at one API replica; as many in a burst.
-        max_open_jobs: of one project, queued or in work.
-        max_project_device_seconds: estimated work of one project's queued jobs.
+        max_open_jobs: of one key, queued or in work.
+        max_key_device_seconds: estimated work of one key's queued jobs.
         max_queue_device_seconds: of all that is queued or in work.
         max_event_streams: at once, of one key at one API replica.
     """
@@ -24,7 +22,7 @@ class LimitSettings(BaseModel):
 
     requests_per_minute: int = Field(default=12_000, gt=0)
     max_open_jobs: int = Field(default=10_000, gt=0)
-    max_project_device_seconds: float = Field(default=5 * 24 * 3600.0, gt=0)
+    max_key_device_seconds: float = Field(default=5 * 24 * 3600.0, gt=0)
     max_queue_device_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
     max_event_streams: int = Field(default=64, gt=0)
 

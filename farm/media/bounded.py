@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from farm.errors import InputError, TransientError
 from farm.media.decoding import HEADER, TOO_MUCH
@@ -95,7 +96,7 @@ class _Lane:
             )
         return self._process
 
-    def ask(self, data: bytes) -> dict[str, object]:
+    def ask(self, data: bytes) -> dict[str, Any]:
         process, bounds = self.start(), self._bounds
         head = HEADER.pack(
             len(data), bounds.max_pixels, bounds.memory_bytes, bounds.cpu_s, int(bounds.wall_s * 1000)
@@ -111,7 +112,7 @@ class _Lane:
         if not line:
             self.stop()
             raise TransientError("the process that decodes pictures died; try again")
-        answer: dict[str, object] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         return answer if answer.get("width") or "fault" in answer else {"fault": TOO_MUCH}
 
     def stop(self) -> None:

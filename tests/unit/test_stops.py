@@ -12,7 +12,7 @@ from farm.control import give_command
 from farm.errors import StorageUnavailableError, UsageError
 from farm.storage import LocalStorage, MemoryStorage
 from jobs import control
-from jobs.run_facts import RunCard, write_card
+from farm.run_facts import RunCard, write_card
 from jobs.stops import ControlWatch
 
 RUN = "0123456789abcdef"

@@ -1,0 +1,84 @@
+"""The outermost layer: whom requests are addressed to, an id for each, headers for all, and faults that got through."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.api.error_answers import error_response, internal_error
+from deployments.errors import ForbiddenError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# What probes ask by whatever address they have.
+PROBES = ("/healthz", "/readyz")
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Wraps an app. Written against ASGI itself: streams pass through it chunk by chunk.
+
+    Args:
+        hosts: names that requests may be addressed to, None for any. Without it a page of anybody's whose name is
+            made to lead to this machine (DNS rebinding) could speak with a service that asks for no key.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, has_begun = f"req_{uuid.uuid4().hex}", False
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            if not self._is_addressed(scope):
+                refusal = ForbiddenError(
+                    "requests to this name are not taken",
+                    code="unknown_host",
+                    advice="use the service's own name, or add this one to the setting api.hosts",
+                )
+                await error_response(refusal)(scope, receive, guarded_send)
+                return
+            await self._app(scope, receive, guarded_send)
+        except Exception:
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if has_begun:
+                raise  # the connection breaks, so that nobody takes half an answer for a whole one
+            await internal_error()(scope, receive, guarded_send)
+
+    def _is_addressed(self, scope: Scope) -> bool:
+        if self._hosts is None or scope["path"] in PROBES:
+            return True
+        host = Headers(scope=scope).get("host", "").lower()
+        return host in self._hosts or without_port(host) in self._hosts
+
+
+def without_port(host: str) -> str:
+    """A Host header's name alone, an IPv6 address in its brackets."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() and (not name.count(":") or name.endswith("]")) else host

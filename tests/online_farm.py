@@ -1,0 +1,181 @@
+"""A whole online farm in this process: API under uvicorn, dispatcher, renderers. No Ray, no Serve.
+
+with OnlineFarm.start(folder) as farm:
+    farm.client().post("/v1/videos", json={"prompt": ...})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+
+from deployments.api.app import make_app
+from deployments.api.settings import ApiSettings
+from deployments.config import ModelConfig
+from deployments.inputs.addresses import Resolver, resolve_name
+from deployments.inputs.fetch import Fetcher
+from deployments.inputs.pictures import Pictures
+from deployments.inputs.settings import InputSettings
+from deployments.opening import offer_of
+from deployments.service import VideoService
+from farm.files import Files
+from farm.keys import KeyStore, Scope
+from farm.queue.backlog import Backlog, Progress
+from farm.queue.dispatch import CancelAnswer, Dispatcher, ModelLane
+from farm.queue.job import Job
+from farm.queue.store import JobStore
+from farm.settings import Settings
+from farm.storage import Storage, open_storage
+
+LOOK_S = 0.2
+
+
+class LocalDispatch:
+    """A `DispatchPort` around a dispatcher in this process; `is_away` plays a dead one."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.is_away = False
+
+    def submitted(self, job: Job) -> None:
+        if not self.is_away:
+            self.dispatcher.submitted(job)
+
+    async def cancel(self, job_id: str) -> CancelAnswer | None:
+        return None if self.is_away else self.dispatcher.cancel(job_id)
+
+    async def backlog(self) -> Backlog | None:
+        return None if self.is_away else self.dispatcher.backlog()
+
+    async def progress(self, job_id: str) -> Progress | None:
+        return None if self.is_away else self.dispatcher.progress(job_id)
+
+    async def progresses(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
+        return {} if self.is_away else self.dispatcher.progresses(job_ids)
+
+    async def changes(self, job_id: str, since: int, timeout_s: float) -> Progress | None:
+        until_s = time.monotonic() + timeout_s
+        while True:
+            progress = await self.progress(job_id)
+            if progress is None or progress.version != since or time.monotonic() > until_s:
+                return progress
+            await asyncio.sleep(0.02)
+
+
+@dataclass
+class OnlineFarm:
+    """What runs. `base_url` is the server's, without a slash at its end."""
+
+    out: Storage
+    store: JobStore
+    keys: KeyStore
+    dispatcher: Dispatcher
+    dispatch: LocalDispatch
+    service: VideoService
+    settings: Settings
+    base_url: str
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls,
+        out_uri: str | Path,
+        *,
+        settings: Settings | None = None,
+        api: ApiSettings | None = None,
+        inputs: InputSettings | None = None,
+        models: Sequence[ModelConfig] = (ModelConfig(model="nano"),),
+        resolve: Resolver = resolve_name,
+        look_every_s: float = LOOK_S,
+    ) -> Iterator[OnlineFarm]:
+        """A server on a free port. Without `api` settings nobody needs a key."""
+        settings, inputs = settings or Settings.from_env(), inputs or InputSettings()
+        out = open_storage(str(out_uri), options=settings.options_for("s3"))
+        store = JobStore(out)
+        offers = [offer_of(model, out, settings) for model in models]
+        lanes = {offer.name: ModelLane() for offer in offers}
+        dispatcher = Dispatcher(store, lanes)
+        dispatcher.rebuild()
+        dispatch = LocalDispatch(dispatcher)
+        service = VideoService(
+            store=store,
+            dispatch=dispatch,
+            offers={offer.name: offer for offer in offers},
+            pictures=Pictures(inputs, Fetcher(inputs, Files(settings), resolve=resolve)),
+            settings=api or ApiSettings(is_open=True),
+        )
+        with ExitStack() as stack:
+            stack.enter_context(_every(look_every_s, dispatcher.look))
+            base_url = stack.enter_context(served(service))
+            yield cls(
+                out=out,
+                store=store,
+                keys=KeyStore(out),
+                dispatcher=dispatcher,
+                dispatch=dispatch,
+                service=service,
+                settings=settings,
+                base_url=base_url,
+            )
+
+    def key(self, name: str = "default", *, scopes: Sequence[Scope] = ("submit", "read"), **values: Any) -> str:
+        """The text of a key for the project of that name; the same for the same arguments."""
+        known = f"{name} {scopes} {values}"
+        if known not in self.secrets:
+            limits = {key: values.pop(key) for key in list(values)}
+            _, self.secrets[known] = self.keys.create(name=name, project=name, scopes=scopes, limits=limits)
+        return self.secrets[known]
+
+    def client(self, key: str | None = None, **options: Any) -> httpx2.Client:
+        """An HTTP client of the server, with a key's text."""
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        return httpx2.Client(base_url=self.base_url, headers=headers, timeout=30.0, **options)
+
+
+@contextmanager
+def served(service: VideoService) -> Iterator[str]:
+    """The service's app under uvicorn on a free port of this machine; its address."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(make_app(service), log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="api", daemon=True)
+    thread.start()
+    try:
+        until_s = time.monotonic() + 30.0
+        while not server.started:
+            if time.monotonic() > until_s or not thread.is_alive():
+                raise RuntimeError("the API did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10.0)
+
+
+@contextmanager
+def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=run, name="look", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10.0)
