@@ -10,6 +10,8 @@ INDEX = "index"
 FAILED = "failed"
 ATTEMPTS = "attempts"
 STATE = "state"
+RUNS = "runs"
+UNINDEXED = "unindexed"
 REFS = "refs"
 JOBS = "jobs"
 OPEN = "open"
@@ -23,6 +25,7 @@ RECORD_SUFFIX = ".json"
 VIDEO_SUFFIX = ".mp4"
 BEGIN_SUFFIX = ".begin"
 STATE_SUFFIX = ".safetensors"
+TOMBSTONE_SUFFIX = ".deleted"
 
 
 def record_path(clip_id: str) -> str:
@@ -61,14 +64,33 @@ def begin_path(clip_id: str, *, epoch: int) -> str:
     return f"{state_folder(clip_id)}/{clip_id}-{epoch:06d}{BEGIN_SUFFIX}"
 
 
+def tombstone_path(clip_id: str, *, epoch: int) -> str:
+    """Says that the clip was deleted after all turns with a lower number."""
+    return f"{state_folder(clip_id)}/{clip_id}-{epoch:06d}{TOMBSTONE_SUFFIX}"
+
+
 def state_path(clip_id: str, *, epoch: int, step: int) -> str:
     """The clip after so many denoising steps, as that worker kept it."""
     return f"{state_folder(clip_id)}/{clip_id}-{epoch:06d}-{step:05d}{STATE_SUFFIX}"
 
 
 def clip_id_of(path: str) -> str:
-    """The clip that a record, video, thumbnail, strip, dead letter, mark or state belongs to."""
+    """The clip that a record, video, thumbnail, strip, dead letter, mark, tombstone or state belongs to."""
     return path.rsplit("/", 1)[-1].split(".", 1)[0].split("-", 1)[0]
+
+
+def run_folder(run_id: str) -> str:
+    return f"{RUNS}/{run_id}"
+
+
+def rows_path(run_id: str) -> str:
+    """Every admitted row of a run with its clip."""
+    return f"{run_folder(run_id)}/rows.parquet"
+
+
+def unindexed_path(clip_id: str, *, nonce: str) -> str:
+    """Says that rows of the index tell of a record that is gone."""
+    return f"{UNINDEXED}/{clip_id}-{nonce}"
 
 
 def ref_path(clip_id: str, holder: str) -> str:

@@ -19,6 +19,7 @@ from farm.degrees import Demand
 from farm.errors import ManifestError
 from farm.files import Files
 from farm.inputs import InputChecker
+from farm.layout import rows_path, run_folder
 from farm.ledger import committed_ids, failed_ids
 from farm.manifest import Manifest, open_manifest
 from farm.models import ModelRef
@@ -63,17 +64,12 @@ class Plan:
     @property
     def rows_path(self) -> str:
         """Every admitted row: row, id, clip_id, seed, sizes, warnings, tags and kept columns."""
-        return f"{self.folder}/rows.parquet"
+        return rows_path(self.run_id)
 
     @property
     def rejected_path(self) -> str:
         """Every rejected row: row, id, faults and the request as it was."""
         return f"{self.folder}/rejected.parquet"
-
-
-def run_folder(run_id: str) -> str:
-    """Where a run's files lie below OUT."""
-    return f"runs/{run_id}"
 
 
 def run_id_of(manifest_sha256: str, model: ModelRef, options: RenderOptions) -> str:
@@ -126,6 +122,8 @@ def plan_run(
             claim(run_id)
         num_clips, demands = len(spool.clip_ids), costing.demands(spool)
         costing.settle(fleet(demands))
+        if out is not None and publish:  # before the ledger is looked at: from now on the run holds what it finds there
+            _publish_rows(out, run_id, rows)
         num_done = spool.drop(committed_ids(out, among=spool.clip_ids)) if out is not None else 0
         num_failed = spool.drop(failed_ids(out)) if out is not None else 0
         return Plan(
@@ -145,7 +143,7 @@ def plan_run(
             estimate=costing.estimate(spool, settings),
             fleet=costing.fleet,
             demands=demands,
-            segments=_publish(out, run_id, rows, spool, costing) if out is not None and publish else (),
+            segments=_publish_segments(out, run_id, rows.folder, spool, costing) if out is not None and publish else (),
         )
 
 
@@ -208,16 +206,20 @@ class _Costing:
         return self._calibrations[model.name]
 
 
-def _publish(out: Storage, run_id: str, rows: RowFiles, spool: Spool, costing: _Costing) -> tuple[str, ...]:
-    """Puts the plan below OUT. Segments come last, and those of an earlier plan of this run go."""
-    folder = run_folder(run_id)
-    out.put_file(f"{folder}/rejected.parquet", rows.rejected_path)
-    out.put_file(f"{folder}/rows.parquet", rows.admitted_path)
-    earlier = set(out.names(f"{folder}/plan"))
+def _publish_rows(out: Storage, run_id: str, rows: RowFiles) -> None:
+    """Puts what became of each row below OUT."""
+    out.put_file(f"{run_folder(run_id)}/rejected.parquet", rows.rejected_path)
+    out.put_file(rows_path(run_id), rows.admitted_path)
+
+
+def _publish_segments(out: Storage, run_id: str, local: Path, spool: Spool, costing: _Costing) -> tuple[str, ...]:
+    """Puts the segments below OUT. Those of an earlier plan of this run go."""
+    folder = f"{run_folder(run_id)}/plan"
+    earlier = set(out.names(folder))
     paths = []
-    for local in spool.write(rows.folder, seconds=costing.seconds):
-        paths.append(f"{folder}/plan/{local.name}")
-        out.put_file(paths[-1], local)
+    for segment in spool.write(local, seconds=costing.seconds):
+        paths.append(f"{folder}/{segment.name}")
+        out.put_file(paths[-1], segment)
     for path in earlier.difference(paths):
         out.delete(path)
     return tuple(paths)

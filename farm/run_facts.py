@@ -8,7 +8,8 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict
 
 from farm.errors import NotFoundError
-from farm.plan import Plan, run_folder
+from farm.layout import run_folder
+from farm.plan import Plan
 from farm.storage import Storage
 
 

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from farm.control import Command, standing_stop
 from farm.errors import NotFoundError
-from farm.layout import CLIPS, RECORD_SUFFIX, clip_id_of
+from farm.layout import CLIPS, RECORD_SUFFIX, clip_id_of, run_folder
 from farm.ledger import RunLease, committed_ids, failed_ids
 from farm.ledger.holder import Holder
-from farm.plan import run_folder
 from farm.run_facts import RunCard, read_cards
 from farm.storage import Storage
 

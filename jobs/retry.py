@@ -13,6 +13,7 @@ from farm.control import refuse_if_cancelled
 from farm.cost import Tally, cost_of
 from farm.degrees import Demand
 from farm.errors import UsageError
+from farm.layout import run_folder
 from farm.ledger import (
     DeadLetter,
     RunLease,
@@ -24,7 +25,6 @@ from farm.ledger import (
 )
 from farm.models import chosen_model
 from farm.parallelism import ParallelPlan, Wanted
-from farm.plan import run_folder
 from farm.run_facts import read_card
 from farm.segments import SCHEMA
 from farm.settings import Settings

@@ -15,6 +15,7 @@ import numpy as np
 
 from farm.errors import NotFoundError, UsageError
 from farm.files import Files
+from farm.layout import record_path
 from farm.ledger import read_records
 from farm.ledger.parallel import map_in_order
 from farm.media import read_frames
@@ -84,6 +85,8 @@ def _fault_of(out: Storage, record: dict[str, Any]) -> str | None:
     try:
         data = out.read(video["path"])
     except NotFoundError:
+        if not out.exists(record_path(record["clip_id"])):  # deleted since it was listed
+            return None
         return f"clip {record['clip_id']}: {video['path']} is missing"
     if hashlib.sha256(data).hexdigest() != video["sha256"]:
         return f"clip {record['clip_id']}: {video['path']} is not what its record says (sha256)"

@@ -14,6 +14,7 @@ from farm.ledger.failures import (
     write_failure,
 )
 from farm.ledger.garbage import Garbage, collect_garbage, find_garbage
+from farm.ledger.holding import Holders
 from farm.ledger.index import committed_ids, compact, read_records
 from farm.ledger.lease import Lease, RunLease
 from farm.ledger.ledger import Ledger
@@ -25,6 +26,7 @@ __all__ = [
     "Commit",
     "DeadLetter",
     "Garbage",
+    "Holders",
     "KeptState",
     "Lease",
     "Ledger",

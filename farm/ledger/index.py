@@ -2,6 +2,10 @@
 
 Ids come from listing the 256 folders of clips at once; no record is opened. Contents come from OUT/index/*.parquet,
 into which records are compacted, and from the records that are newer. The listing is always the truth.
+
+A clip that was deleted may be there again with another record, of which the index knows nothing. Before a record is
+deleted OUT/unindexed/<clip_id>-<nonce> is put: rows of such clips are passed over, and the next compaction takes them
+out. The mark goes a day later, when no compaction that began before it can still write such a row.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from farm.errors import NotFoundError
-from farm.layout import CLIPS, INDEX, RECORD_SUFFIX, record_path
+from farm.layout import CLIPS, INDEX, RECORD_SUFFIX, UNINDEXED, clip_id_of, record_path
 from farm.ledger.parallel import map_in_order
 from farm.storage.base import Storage
 
@@ -25,6 +29,9 @@ SCHEMA = pa.schema([("clip_id", pa.string()), ("record", pa.large_string())])
 # A part is read whole, so it bounds memory: 50,000 records are some 100 MB of text. Small parts are merged.
 PART_ROWS = 50_000
 MAX_SMALL_PARTS = 16
+
+# Longer than any compaction takes.
+UNINDEXED_S = 24 * 3600.0
 
 # Below so many ids a question by id costs less than listing their folders.
 FEW_IDS = 64
@@ -59,8 +66,9 @@ def read_records(storage: Storage, clip_ids: Collection[str] | None = None) -> I
     They are not validated: pass what must be trusted to `Record.model_validate`.
     """
     missing = committed_ids(storage, among=clip_ids)
+    stale = _unindexed(storage)  # after the ids: a record that is newer than its row has its mark by now
     for clip_id, text in _indexed(storage):
-        if clip_id in missing:
+        if clip_id in missing and clip_id not in stale:
             missing.discard(clip_id)
             yield json.loads(text)
     yield from (json.loads(text) for _, text in _read_texts(storage, missing))
@@ -71,8 +79,10 @@ def compact(storage: Storage, *, min_new: int = 1000) -> int:
 
     Safe beside readers, writers and another compaction: rows may be there twice, and mean the same.
     """
+    stale = _unindexed(storage)
+    _take_out(storage, stale)
     ids = committed_ids(storage)
-    missing = ids.difference(clip_id for clip_id, _ in _indexed(storage))
+    missing = ids.difference(stale, (clip_id for clip_id, _ in _indexed(storage)))
     if not missing or len(missing) < min_new:
         return 0
     pending: list[tuple[str, str]] = []
@@ -84,6 +94,27 @@ def compact(storage: Storage, *, min_new: int = 1000) -> int:
     _write_part(storage, pending)
     _merge_small_parts(storage)
     return len(missing)
+
+
+def _unindexed(storage: Storage) -> set[str]:
+    """Clips of which the index must not be believed."""
+    return {clip_id_of(path) for path in storage.names(UNINDEXED)}
+
+
+def _take_out(storage: Storage, clip_ids: set[str]) -> None:
+    """Write the parts that have rows of those clips anew without them, and remove marks that have done their work."""
+    if not clip_ids:
+        return
+    marks = [entry for entry in storage.list(UNINDEXED) if entry.mtime_s <= storage.now() - UNINDEXED_S]
+    for path in sorted(storage.names(INDEX)):
+        rows = list(_rows_of(storage.read(path)))
+        kept = [row for row in rows if row[0] not in clip_ids]
+        if len(kept) < len(rows):
+            _write_part(storage, kept)
+            storage.delete(path)
+    for mark in marks:
+        if clip_id_of(mark.path) in clip_ids:
+            storage.delete(mark.path)
 
 
 def _read_texts(storage: Storage, clip_ids: Iterable[str]) -> Iterator[tuple[str, str]]:

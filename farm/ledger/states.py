@@ -2,10 +2,13 @@
 
 Whoever begins a clip puts a create-only mark with the next number. A higher mark than one's own (or one's own gone,
 for a committed clip's files are removed) means that another has taken over: this worker keeps nothing more and stops.
+A deletion takes a number of that row too (-<epoch>.deleted, see `farm.ledger.tombstones`): it takes the clip away from
+all turns before it, and whoever begins after it has a higher number.
 
 What a clip costs in requests to the storage: 1 listing and 1 mark to begin; 1 listing and 1 put for each state, and 1
-deletion for the state before it; 1 listing before the commit; 1 deletion for each file afterwards. A short clip, which
-keeps one state (before decoding), thus costs 3 listings, 2 puts and 2 deletions; states travel while the model works.
+deletion for the state before it; 1 listing before the commit and 1 after; 1 deletion for each file afterwards. A short
+clip, which keeps one state (before decoding), thus costs 4 listings, 2 puts and 2 deletions; states travel while the
+model works.
 """
 
 from __future__ import annotations
@@ -17,7 +20,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from farm.errors import AlreadyExistsError, NotFoundError, TakenOverError
-from farm.layout import BEGIN_SUFFIX, STATE_SUFFIX, begin_path, clip_id_of, state_folder, state_path
+from farm.layout import (
+    BEGIN_SUFFIX,
+    STATE_SUFFIX,
+    TOMBSTONE_SUFFIX,
+    begin_path,
+    clip_id_of,
+    state_folder,
+    state_path,
+    tombstone_path,
+)
 from farm.storage.base import Storage
 
 
@@ -30,6 +42,29 @@ class KeptState:
     step: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """What lies there of a clip: numbers of turns and of deletions, and states, the furthest first."""
+
+    begun: frozenset[int]
+    deleted: frozenset[int]
+    kept: tuple[KeptState, ...]
+
+    @property
+    def newest(self) -> int:
+        """The highest number that was taken, 0 where none was."""
+        return max(self.begun | self.deleted, default=0)
+
+    @property
+    def newest_deletion(self) -> int:
+        return max(self.deleted, default=0)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether nobody has begun the clip since it was deleted, or since its deletion began."""
+        return self.newest_deletion > 0 and self.newest_deletion >= max(self.begun, default=0)
+
+
 class Turn:
     """One worker's time with a clip. Made by `begin_clip`; not for several threads at once.
 
@@ -37,15 +72,25 @@ class Turn:
         epoch: number of this turn among the clip's.
         predecessor: epoch of the turn before, 0 where this is the first.
         kept: states that lay there when last looked, the furthest first.
+        marks: what lay there when it began, without its own mark.
     """
 
     def __init__(
-        self, storage: Storage, clip_id: str, *, epoch: int, predecessor: int, kept: Sequence[KeptState]
+        self,
+        storage: Storage,
+        clip_id: str,
+        *,
+        epoch: int,
+        predecessor: int,
+        kept: Sequence[KeptState],
+        marks: Marks | None = None,
     ) -> None:
         self.clip_id = clip_id
         self.epoch = epoch
         self.predecessor = predecessor
         self.kept = tuple(kept)
+        self._begun = {epoch, *(marks.begun if marks is not None else ())}
+        self._deleted = set(marks.deleted if marks is not None else ())
         self._storage = storage
 
     @property
@@ -61,7 +106,7 @@ class Turn:
             try:
                 data = self._storage.read(state.path)
             except NotFoundError:  # its writer, from whom we took over, put a newer one in its place just now
-                _, self.kept = _look(self._storage, self.clip_id)
+                self.kept = look_at(self._storage, self.clip_id).kept
             else:
                 yield state, data
 
@@ -83,13 +128,25 @@ class Turn:
 
     def check(self) -> None:
         """Look again at what lies there. TakenOverError where this is no longer our clip."""
-        marks, self.kept = _look(self._storage, self.clip_id)
-        if max(marks, default=0) != self.epoch:
-            if (
-                self.epoch not in marks
-            ):  # the clip is done: a state that was on its way then came too late to be removed
-                self.forget()
-            raise TakenOverError(f"another worker has begun clip {self.clip_id} since; this one stops")
+        marks = self._look()
+        self.kept = marks.kept
+        is_deleted, is_done = marks.newest_deletion >= self.epoch, self.epoch not in marks.begun
+        if marks.newest == self.epoch and not is_deleted and not is_done:
+            return
+        if is_deleted or is_done:  # a state that was on its way when the others were removed came too late for that
+            self.kept = tuple(state for state in marks.kept if state.epoch <= self.epoch)
+            self.forget()
+        raise TakenOverError(f"another worker has begun clip {self.clip_id} since; this one stops")
+
+    def is_deleted(self) -> bool:
+        """Whether the clip was deleted since this turn began; one listing."""
+        return self._look().newest_deletion >= self.epoch
+
+    def _look(self) -> Marks:
+        marks = look_at(self._storage, self.clip_id)
+        self._begun |= marks.begun
+        self._deleted |= marks.deleted
+        return marks
 
     def forget(self) -> None:
         """Remove all states, as the clip is to begin anew. The mark stays: later turns must have higher numbers."""
@@ -100,38 +157,51 @@ class Turn:
     def end(self) -> None:
         """Leave nothing of the clip, which is committed."""
         self.forget()
-        for epoch in range(1, self.epoch + 1):  # the highest last: a kill in between must not put another in its place
-            self._storage.delete(begin_path(self.clip_id, epoch=epoch))
+        # Upwards: a kill in between must put no other mark in the place of the highest.
+        for epoch in sorted(self._deleted):
+            if epoch < self.epoch:
+                self._storage.delete(tombstone_path(self.clip_id, epoch=epoch))
+        for epoch in sorted(self._begun):
+            if epoch <= self.epoch:
+                self._storage.delete(begin_path(self.clip_id, epoch=epoch))
 
 
 def begin_clip(storage: Storage, clip_id: str, *, worker: str) -> Turn:
     """Take a clip up, away from whoever has begun it before. `worker` is for people who look into the mark."""
     mark = json.dumps({"worker": worker, "nonce": uuid.uuid4().hex}).encode()
     while True:
-        marks, kept = _look(storage, clip_id)
-        predecessor = max(marks, default=0)
+        marks = look_at(storage, clip_id)
+        predecessor = marks.newest
         epoch = predecessor + 1
         try:
             storage.create(begin_path(clip_id, epoch=epoch), mark)
         except AlreadyExistsError:  # another began it in the same moment; after it, then
             continue
-        return Turn(storage, clip_id, epoch=epoch, predecessor=predecessor, kept=kept)
+        kept = tuple(state for state in marks.kept if state.epoch > marks.newest_deletion)
+        return Turn(storage, clip_id, epoch=epoch, predecessor=predecessor, kept=kept, marks=marks)
 
 
 def kept_states(storage: Storage, clip_id: str) -> tuple[KeptState, ...]:
     """What lies there of a clip, the furthest first, for whoever does not mean to take it up."""
-    return _look(storage, clip_id)[1]
+    return look_at(storage, clip_id).kept
 
 
-def _look(storage: Storage, clip_id: str) -> tuple[set[int], tuple[KeptState, ...]]:
-    """The epochs of a clip's marks, and its states, the furthest first."""
-    marks, kept = set(), []
+def look_at(storage: Storage, clip_id: str) -> Marks:
+    """What lies there of a clip, by one listing."""
+    begun, deleted, kept = set(), set(), []
     for path in storage.names(state_folder(clip_id)):
         if clip_id_of(path) != clip_id:
             continue
-        if path.endswith(BEGIN_SUFFIX):
-            marks.add(int(path.removesuffix(BEGIN_SUFFIX).rsplit("-", 1)[1]))
-        elif path.endswith(STATE_SUFFIX):
+        if path.endswith(STATE_SUFFIX):
             epoch, step = path.removesuffix(STATE_SUFFIX).rsplit("-", 2)[1:]
             kept.append(KeptState(path=path, epoch=int(epoch), step=int(step)))
-    return marks, tuple(sorted(kept, key=lambda state: (state.step, state.epoch), reverse=True))
+        elif path.endswith(BEGIN_SUFFIX):
+            begun.add(_number_of(path))
+        elif path.endswith(TOMBSTONE_SUFFIX):
+            deleted.add(_number_of(path))
+    furthest = sorted(kept, key=lambda state: (state.step, state.epoch), reverse=True)
+    return Marks(begun=frozenset(begun), deleted=frozenset(deleted), kept=tuple(furthest))
+
+
+def _number_of(path: str) -> int:
+    return int(path.rsplit(".", 1)[0].rsplit("-", 1)[1])

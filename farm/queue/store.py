@@ -59,9 +59,11 @@ from farm.layout import (
     removing_path,
 )
 from farm.ledger.commit import read_record
+from farm.ledger.holding import Holders
 from farm.ledger.lease import LEASE_S, Lease
 from farm.ledger.parallel import map_in_order
 from farm.ledger.refs import drop_ref, put_ref
+from farm.ledger.tombstones import delete_clip_if_unheld, is_standing
 from farm.queue import ids
 from farm.queue.claim import JobLease
 from farm.queue.clock import StorageClock
@@ -93,6 +95,7 @@ class JobStore:
         self.now = clock or StorageClock(storage)
         self._states = StateLog(storage, self.now)
         self._remembered = _Remembered()
+        self._holders = Holders(storage)
         self._lock = threading.Lock()
         self._last_id_s = 0.0
 
@@ -338,7 +341,7 @@ class JobStore:
         """A clip that is being deleted in this moment either finds our ref, or is found deleted here."""
         if not is_held:
             put_ref(self.storage, job.clip_id, holder_of(job))
-        if read_record(self.storage, job.clip_id) is None:
+        if not is_standing(self.storage, job.clip_id):
             if not is_held:
                 drop_ref(self.storage, job.clip_id, holder_of(job))
             raise ClipGoneError(f"clip {job.clip_id}, which was to answer job {job.id}, is not there")
@@ -366,14 +369,22 @@ class JobStore:
     def finish_removal(self, job: Job) -> None:
         """Do what `remove` does, from any point at which it was left."""
         forget_submission(self.storage, job)
-        self._erase(job)
+        self._unlist(job)
+        delete_clip_if_unheld(self.storage, job.clip_id, by=job.id, holders=self._holders)
+        self._clear(job)
         self.storage.delete(removing_path(job.id))
 
-    def _erase(self, job: Job) -> None:
+    def _unlist(self, job: Job) -> None:
         self._remembered.forget(job.id)
         for path in (job_path(job.id), open_path(job.id), _listing_path(job)):
             self.storage.delete(path)
         drop_ref(self.storage, job.clip_id, holder_of(job))
+
+    def _erase(self, job: Job) -> None:
+        self._unlist(job)
+        self._clear(job)
+
+    def _clear(self, job: Job) -> None:
         while below := list(self.storage.names(job_folder(job.id))):  # until no late writer has put anything more
             for path in below:
                 self.storage.delete(path)

@@ -23,14 +23,14 @@ class Publisher:
         self._meter = meter
 
     def publish(self, made: Made) -> Outcome:
-        """Commit a clip. TakenOverError where another worker has begun it since."""
+        """Commit a clip. TakenOverError where another worker has begun it since, or it was deleted."""
         work, clock = made.work, made.work.clock
         work.keeper.flush()
         work.turn.check()
         record = self._record(made)
         artifacts = ledger.Artifacts(video=work.path, thumbnail=made.clip.poster, strip=made.clip.strip)
         with clock.stage("publish"):
-            commit = ledger.commit_clip(self._storage, record, artifacts=artifacts)
+            commit = ledger.commit_clip(self._storage, record, artifacts=artifacts, turn=work.turn)
             ledger.clear_failure(self._storage, record.clip_id)
             work.turn.end()
         self._measure(record, clock, has_won=commit.has_won)
