@@ -67,7 +67,13 @@ class Execution:
     workers: Annotated[int | None, Parameter(help="Gangs that render; as many as fit if absent.")] = None
     address: Annotated[str | None, Parameter(help="Join this Ray cluster instead of starting one here.")] = None
     grace: Annotated[float, Parameter(help="Seconds that steps in work get after a signal.")] = 30.0
+    gpus: Annotated[int | None, Parameter(help="Have the joined cluster bring so many first.")] = None
     degrees: Annotated[Degrees, Parameter(name="*")] = Degrees()
+
+    def check(self) -> None:
+        """UsageError where GPUs are asked of nobody."""
+        if self.gpus is not None and (self.gpus < 1 or self.address is None):
+            raise UsageError("--gpus takes a number from 1 on, of a cluster that --address joins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

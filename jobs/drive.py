@@ -143,7 +143,7 @@ class Drive:
         """The segment's outcomes, by workers that are looked after."""
         setup, begun_s = self._setup(segment), time.monotonic()
         guarded = GuardedStream(
-            outcomes(segment, setup, layout=self.layout, num_nodes=self.guards.session.machine.num_nodes),
+            outcomes(segment, setup, layout=self.layout, machine=self.guards.session.machine),
             guards=self.guards,
             actors=StageActors((EncodeStage, AdvanceStage, RenderStage)),
             tell_workers=lambda: self.out.replace(setup.drain_path, b""),

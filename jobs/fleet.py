@@ -24,6 +24,10 @@ MEMORY_SHARE = 0.8
 # Of a machine that is only planned for.
 GPUS_PER_NODE = 8
 
+# The Ray node label of nodes that are for text encoders and nothing else (k8s/ sets it on a worker group).
+POOL_LABEL = "wanfarm.io/pool"
+TEXT_POOL = "text"
+
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -31,7 +35,8 @@ _DRIVER = Path("/proc/driver/nvidia/gpus")
 class Machine:
     """What a cluster (or this machine) offers. `device` is the kind of its GPUs, "cpu" where it has none.
 
-    `memory_bytes` are its hosts', `devices_per_node` those (GPUs, or cores) of the node that has most.
+    `memory_bytes` are its hosts', `devices_per_node` those (GPUs, or cores) of the node that has most. `num_text_nodes`
+    are for text encoders alone: only `num_nodes` counts them as well.
     """
 
     num_nodes: int
@@ -40,6 +45,7 @@ class Machine:
     memory_bytes: int
     device: str
     devices_per_node: int
+    num_text_nodes: int = 0
 
     @property
     def hardware(self) -> Hardware:

@@ -25,7 +25,7 @@ from farm.workers.engine import Experts
 from farm.workers.outcomes import outcome_of
 from farm.workers.renderer import Outcome
 from farm.workers.stages import AdvanceStage, EncodeStage, RenderStage, StageSetup
-from jobs.fleet import ENCODER_CPUS, Layout
+from jobs.fleet import ENCODER_CPUS, POOL_LABEL, TEXT_POOL, Layout, Machine
 
 BLOCK_S = 60.0
 # With fewer blocks than this per worker, the last ones would leave workers idle.
@@ -87,7 +87,7 @@ def render_stages(
     return [(AdvanceStage, high, sizes.high), *stages] if sizes.high else stages
 
 
-def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: int) -> Iterator[Outcome]:
+def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, machine: Machine) -> Iterator[Outcome]:
     """One outcome per clip, as they come. Blocks for as long as clips take: call it from a thread of its own.
 
     Raises:
@@ -103,8 +103,9 @@ def outcomes(segment: Segment, setup: StageSetup, *, layout: Layout, num_nodes: 
         batch_size=None,
         batch_format="pyarrow",
         # One encoder per node shares its mapped weights with nobody, and a fast pool would starve the renderers.
-        compute=ActorPoolStrategy(size=num_nodes),
+        compute=ActorPoolStrategy(size=machine.num_text_nodes or machine.num_nodes),
         num_cpus=ENCODER_CPUS,
+        label_selector={POOL_LABEL: TEXT_POOL} if machine.num_text_nodes else None,
     )
     for stage, stage_setup, num_gangs in render_stages(segment, setup, layout=layout):
         dataset = dataset.map_batches(

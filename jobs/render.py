@@ -25,6 +25,7 @@ from jobs.running import NOTHING_DRIVEN, Driven, drive_segments, finish_run, lay
 from jobs.session import machine_at, refuse_if_absent
 from jobs.signals import Drain
 from jobs.summary import planned_lines
+from jobs.summoning import with_promised
 
 
 def render_manifest(call: RenderCall) -> int:
@@ -79,7 +80,8 @@ class _Render:
     def _fleet(self, demands: Sequence[Demand]) -> Fleet:
         """Of the cluster to join, or of this machine."""
         execution = self._call.execution
-        return layout_for(machine_at(execution.address), demands, execution, self._settings).fleet
+        machine = with_promised(machine_at(execution.address), execution.gpus)
+        return layout_for(machine, demands, execution, self._settings).fleet
 
     def _drive(self, plan: Plan, lease: RunLease, drain: Drain) -> Driven:
         """Render what remains. Only here Ray comes in."""

@@ -75,6 +75,8 @@ def drive_segments(
 
         with ray_session(execution.address) as session, progress_display() as display:
             drain.listen()  # Ray took SIGTERM
+            if execution.gpus is not None:
+                session.summon(execution.gpus, note=display.note)
             if session.machine.num_nodes > 1:
                 check_shared(out, lease.run_id)
             drive = Drive(
@@ -118,6 +120,7 @@ def stoppable(command: Callable[[Drain], int], execution: Execution) -> int:
 
     Where its Ray died, this process ends here, for Ray's own farewell would hang.
     """
+    execution.check()
     try:
         with drained_by_signals(grace_s=execution.grace) as drain:
             return command(drain)

@@ -9,15 +9,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from farm.errors import Interrupted, OutputError, UsageError
-from jobs.fleet import Machine, this_machine
+from jobs.fleet import POOL_LABEL, TEXT_POOL, Machine, this_machine
 from jobs.processes import children, end_users_of, is_living
 from jobs.signals import AGAIN
+from jobs.summoning import summon
 
 # Rows with text states are all that passes through it: 8 MiB each at most, some dozens at a time.
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -58,6 +59,12 @@ class Session:
         if self._is_node_dead or is_silent or not all(map(is_living, self._vital)):
             self.is_lost = True
             raise RayLostError(f"Ray is gone; {AGAIN}")
+
+    def summon(self, num_gpus: int, *, note: Callable[[str], None]) -> None:
+        """Have `machine` be the cluster with that many GPUs, once its autoscaler has brought them."""
+        import ray
+
+        self.machine = summon(num_gpus, look=lambda: _machine_of(ray.nodes()), check=self.check, note=note)
 
     def _watch(self) -> None:
         """A thread of its own: calls to a dead cluster hang, and then the time it was last seen grows old."""
@@ -189,7 +196,8 @@ def _import_ray() -> Any:
 
 
 def _machine_of(rows: Sequence[Mapping[str, Any]]) -> Machine:
-    nodes = [node for node in rows if node["Alive"]]
+    alive = [node for node in rows if node["Alive"]]
+    nodes = [node for node in alive if node.get("Labels", {}).get(POOL_LABEL) != TEXT_POOL]
     totals: dict[str, float] = {}
     for node in nodes:
         for name, amount in node["Resources"].items():
@@ -197,12 +205,13 @@ def _machine_of(rows: Sequence[Mapping[str, Any]]) -> Machine:
     kind = "GPU" if totals.get("GPU") else "CPU"
     kinds = [name.removeprefix("accelerator_type:") for name in totals if name.startswith("accelerator_type:")]
     return Machine(
-        num_nodes=len(nodes),
+        num_nodes=len(alive),
         num_cpus=int(totals.get("CPU", 0)),
         num_gpus=int(totals.get("GPU", 0)),
         memory_bytes=int(totals.get("memory", 0)),
         device=f"nvidia-{kinds[0].lower()}" if kinds and totals.get("GPU") else "cpu",
         devices_per_node=int(max((node["Resources"].get(kind, 0.0) for node in nodes), default=0)),
+        num_text_nodes=len(alive) - len(nodes),
     )
 
 

@@ -14,6 +14,8 @@ from types import FrameType
 from farm.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `ray job stop` signals every process of a job, so the driver hears it twice: once itself and once by way of its guard.
+ECHO_S = 0.5
 AGAIN = "run the same command again to go on"
 
 
@@ -26,6 +28,7 @@ class Drain:
     def __init__(self, *, grace_s: float) -> None:
         self.grace_s = grace_s
         self._asked_s: float | None = None
+        self._heard = (0, float("-inf"))
         self._is_patient = False
         self.name = ""
 
@@ -53,6 +56,9 @@ class Drain:
         return self._asked_s is not None and time.monotonic() - self._asked_s > self.grace_s
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        (last, last_s), self._heard = self._heard, (number, time.monotonic())
+        if number == last and self._heard[1] - last_s < ECHO_S:
+            return
         self.name = signal.Signals(number).name
         self._asked_s = time.monotonic() if self._asked_s is None else float("-inf")
         if not self._is_patient:

@@ -11,7 +11,7 @@ from jobs.cli import app, run
 
 ASKED = {"--model", "--profile", "--codec", "--dtype", "--seed", "--strict", "--keep-columns"}
 DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal", "--expert-pools"}
-EXECUTION = {"--threads", "--workers", "--address", "--grace", *DEGREES}
+EXECUTION = {"--threads", "--workers", "--address", "--grace", "--gpus", *DEGREES}
 FLAGS: dict[str, set[str]] = {
     "render": {"--out", "--max-failed", *ASKED, *EXECUTION},
     "validate": {"--json", *ASKED},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,12 @@ from farm.experts import PoolSizes, StepSplit
 from farm.memory import LEADER_BYTES, PROCESS_BYTES, Need
 from farm.parallelism import Wanted
 from farm.segments import SCHEMA
-from jobs.calls import FailureBudget
-from jobs.fleet import Machine, lay_out
+from jobs.calls import Execution, FailureBudget
+from jobs.fleet import POOL_LABEL, TEXT_POOL, Machine, lay_out
 from jobs.progress import Lines, Tally, duration
-from jobs.signals import drained_by_signals
+from jobs.session import _machine_of
+from jobs.signals import ECHO_S, drained_by_signals
+from jobs.summoning import with_promised
 
 GIB = 2**30
 
@@ -107,6 +110,29 @@ def test_a_gang_over_several_hosts_leaves_devices_to_its_placement_group() -> No
     assert layout.cpus_per_worker < 1
 
 
+def test_nodes_of_the_text_pool_are_no_devices() -> None:
+    def node(**fields: Any) -> dict[str, Any]:
+        return {"Alive": True, "Labels": {}, "Resources": {"CPU": 16.0, "memory": 64.0 * GIB}, **fields}
+
+    text = {POOL_LABEL: TEXT_POOL}
+    found = _machine_of([node(), node(Labels=text), node(Labels=text, Alive=False), node(Alive=False)])
+    assert (found.num_nodes, found.num_text_nodes, found.num_cpus, found.memory_bytes) == (2, 1, 16, 64 * GIB)
+    gpus = {"CPU": 32.0, "GPU": 8.0, "memory": 1.0, "accelerator_type:H100": 1.0}
+    found = _machine_of([node(Labels=text), node(Resources=gpus), node(Resources=gpus)])
+    assert (found.num_gpus, found.num_cpus, found.devices_per_node, found.device) == (16, 64, 8, "nvidia-h100")
+
+
+def test_gpus_that_are_to_come_are_planned_for() -> None:
+    none, eight = machine(cpus=16), machine(cpus=32, gpus=8)
+    coming = with_promised(none, 16)
+    assert (coming.num_gpus, coming.device, coming.devices_per_node, coming.num_cpus) == (16, "gpu", 8, 16)
+    assert with_promised(eight, 16) == replace(eight, num_gpus=16)
+    assert with_promised(eight, 4) is with_promised(eight, None) is eight
+    for wrong in (Execution(gpus=8), Execution(gpus=0, address="auto")):
+        with pytest.raises(UsageError, match="--gpus"):
+            wrong.check()
+
+
 def test_gangs_are_dealt_out_to_two_pools() -> None:
     two = [replace(demand, need=replace(demand.need, other_expert=1), split=StepSplit(high=26, low=14))
            for demand in demands(2)]  # fmt: skip
@@ -157,6 +183,21 @@ def test_a_signal_asks_for_an_end_and_a_second_one_ends_the_grace() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             assert drain.is_over
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_comes_by_two_ways_is_one() -> None:
+    with drained_by_signals(grace_s=60) as drain:
+        with drain.patiently():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not drain.is_over
+            time.sleep(2 * ECHO_S)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert drain.is_over
+    with drained_by_signals(grace_s=60):
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # while what the first one ended is being put away
 
 
 def test_a_signal_ends_what_is_not_patient_and_is_taken_back_from_ray() -> None:
