@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_INDEX_URL ?=
 OUT ?= out/render
+SERVE_OUT ?= out/serve
 REQUIRE ?=
 export REQUIRE
 
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render test lint unit parity storage e2e faults s3-test chaos chaos-gangs bench train-nano clean
+.PHONY: help setup setup-test render serve test lint unit parity storage online e2e faults s3-test chaos chaos-gangs chaos-serve bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -39,7 +40,10 @@ setup-test: $(VENV)/.test ## ... and with what its tests need
 render: setup ## Render the 24 example clips with the embedded nano model into out/render
 	$(BIN)/wanfarm render examples/prompts.parquet --out $(OUT) --model nano
 
-test: lint unit parity storage e2e ## Run every check and test that a bare machine can
+serve: setup ## Serve the videos API and its page at http://127.0.0.1:8000 with the nano model, output in out/serve
+	$(BIN)/wanfarm serve --out $(SERVE_OUT) --model nano
+
+test: lint unit parity storage online e2e ## Run every check and test that a bare machine can
 
 lint: setup-test ## Format, lint, types, import floors
 	$(BIN)/ruff format --check .
@@ -58,6 +62,9 @@ parity: setup-test ## Parity of the model with diffusers
 storage: setup-test ## Storage and ledger contracts: memory, local folder, S3 emulator
 	$(PYTEST) tests/storage -m "not real_s3"
 
+online: setup-test ## The videos API and its queue in one process: clients, limits, hostile input
+	$(PYTEST) tests/online
+
 e2e: setup-test ## The render job end to end, faults included
 	$(PYTEST) tests/e2e -m "not real_s3 and not slow"
 
@@ -72,6 +79,9 @@ chaos: setup-test ## Kill things at random moments for a while
 
 chaos-gangs: setup-test ## Kill ranks, leaders, nodes and drivers of gangs, GANG_RUNS (30) runs
 	$(PYTEST) tests/chaos/test_gangs.py -p no:randomly -s --timeout 900
+
+chaos-serve: setup-test ## Kill a server with 500 jobs in the middle, and each of its parts
+	$(PYTEST) tests/chaos/test_serve_faults.py -p no:randomly -s --timeout 1200
 
 bench: setup ## Paired speed measurements (prints ratios, asserts nothing)
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,9 @@ def last_frame(out: Storage, record: Record) -> bytes:
         with local.open("wb") as sink:
             for chunk in read_chunks(out, record.video.path, start=0, size=record.video.size_bytes):
                 sink.write(chunk)
-        frame = None
-        for frame in read_frames(local):
-            pass
-    if frame is None:
+        frames = deque(read_frames(local), maxlen=1)
+    if not frames:
         raise NotFoundError("read", record.video.path, "it holds no frames")
     png = io.BytesIO()
-    Image.fromarray(frame).save(png, "PNG")
+    Image.fromarray(frames[0]).save(png, "PNG")
     return png.getvalue()

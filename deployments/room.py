@@ -1,8 +1,8 @@
 """Whether there is room for a request: by rate, by what its key has open, by the whole queue. And if not, when.
 
 The dispatcher's backlog is up to half a second old when it is looked at, so what this replica took on since counts
-besides. Replicas don't know of each other's last half second: with n of them a limit may be exceeded by what the
-others take on in that time.
+besides. Replicas don't know of each other's last half second, so that limits may be exceeded by what was taken on in
+that time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from deployments.api.settings import LimitSettings
@@ -19,8 +20,8 @@ from farm.queue.backlog import Backlog, OwnerBacklog
 
 # What a job is taken for whose time nobody can estimate.
 UNKNOWN_S = 60.0
-# Backlogs after which the dispatcher has certainly heard of a job; and the time after which it counts no more anyhow.
-NUM_BACKLOGS, FORGET_S = 2, 5.0
+# What was taken on counts no longer than this, whatever became of it.
+FORGET_S = 10.0
 # While the queue is paused nobody can say when there is room.
 PAUSED_S = 60.0
 MAX_BUCKETS = 10_000
@@ -28,14 +29,14 @@ MAX_BUCKETS = 10_000
 _NOTHING = OwnerBacklog(num_queued=0, num_running=0, device_seconds=0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
-    """A job that was taken on here lately."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """A job that was taken on here lately. `told_of`: which backlog was the newest when the dispatcher heard of it."""
 
     key: str
     device_seconds: float
-    generation: int
     at_s: float
+    told_of: int | None = None
 
 
 class Room:
@@ -45,7 +46,7 @@ class Room:
         self._limits = limits
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._taken = deque[_Taken]()
+        self._taken = deque[Place]()
         self._backlog: Backlog | None = None
         self._generation = 0
 
@@ -66,8 +67,8 @@ class Room:
                 retry_after_s=(1.0 - left) / rate,
             )
 
-    def take(self, principal: Principal, device_seconds: float | None, backlog: Backlog | None) -> None:
-        """Take one job on. LimitedError where there is no room for it, with the time until there is.
+    def take(self, principal: Principal, device_seconds: float | None, backlog: Backlog | None) -> Place:
+        """Take one job on; it is `told` or given back. LimitedError where there is no room, saying when.
 
         Args:
             backlog: the dispatcher's newest, None while it is away: then only what was taken on here lately counts.
@@ -76,9 +77,18 @@ class Room:
         asked_s = UNKNOWN_S if device_seconds is None else device_seconds
         self._check_key(principal, asked_s)
         self._check_queue(asked_s)
-        self._taken.append(
-            _Taken(key=_key_of(principal), device_seconds=asked_s, generation=self._generation, at_s=self._clock())
-        )
+        place = Place(key=_key_of(principal), device_seconds=asked_s, at_s=self._clock())
+        self._taken.append(place)
+        return place
+
+    def told(self, place: Place) -> None:
+        """The dispatcher has been told of it: the next backlog has it."""
+        place.told_of = self._generation
+
+    def give_back(self, place: Place) -> None:
+        """Nothing came of it."""
+        with suppress(ValueError):
+            self._taken.remove(place)
 
     def _check_key(self, principal: Principal, asked_s: float) -> None:
         key, backlog = _key_of(principal), self._backlog
@@ -136,15 +146,15 @@ class Room:
         return max(1, len(self._backlog.projects)) if self._backlog is not None else 1
 
     def _turn(self, backlog: Backlog | None) -> None:
-        """A new backlog has what was taken on before the one before it."""
+        """A new backlog has what the dispatcher had been told of."""
         if backlog is not None and backlog is not self._backlog:
             self._backlog = backlog
             self._generation += 1
         now_s = self._clock()
-        while self._taken and (
-            self._generation - self._taken[0].generation >= NUM_BACKLOGS or now_s - self._taken[0].at_s > FORGET_S
-        ):
-            self._taken.popleft()
+        self._taken = deque(place for place in self._taken if self._counts(place, now_s))
+
+    def _counts(self, place: Place, now_s: float) -> bool:
+        return place.told_of in (None, self._generation) and now_s - place.at_s < FORGET_S
 
 
 def _key_of(principal: Principal) -> str:

@@ -253,11 +253,17 @@ class VideoService:
         known = drafted.is_seed_given and await run_in_threadpool(
             self._is_held, principal.project, drafted.spec.clip_id
         )
-        if not known:
-            self.room.take(principal, estimate, await self.dispatch.backlog())
-        view = await run_in_threadpool(self._write, principal, drafted, estimate, retry_key, is_known=known)
-        if not view.state.is_end:
-            self.dispatch.submitted(view.job)
+        if known:
+            view = await run_in_threadpool(self._write, principal, drafted, estimate, retry_key, is_known=True)
+            return Snapshot(view=view)
+        place = self.room.take(principal, estimate, await self.dispatch.backlog())
+        try:
+            view = await run_in_threadpool(self._write, principal, drafted, estimate, retry_key, is_known=False)
+        except BaseException:
+            self.room.give_back(place)
+            raise
+        self.dispatch.submitted(view.job)
+        self.room.told(place)
         return Snapshot(view=view)
 
     def _write(

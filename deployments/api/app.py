@@ -30,7 +30,15 @@ def make_app(service: VideoService) -> FastAPI:
         service.close()
 
     # FastAPI's own pages of documentation load scripts from elsewhere.
-    app = FastAPI(title="wanfarm", docs_url=None, redoc_url=None, lifespan=lifespan, responses=ERRORS)
+    app = FastAPI(
+        title="wanfarm",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        responses=ERRORS,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.service = service
     app.state.door = Doorkeeper(service.out, service.settings)
     app.state.open_streams = Counter()

@@ -70,6 +70,17 @@ def body(model: type[BaseModel], example: Mapping[str, Any], *, is_form_too: boo
     return {"requestBody": {"required": True, "content": content}}
 
 
+# Of operations that anybody may call, and of the one that takes signed addresses too.
+PUBLIC: dict[str, Any] = {"security": []}
+KEY_OR_SIGNED: dict[str, Any] = {"security": [{"key": []}, {"session": []}, {}]}
+
+
+def links(*operations: str) -> dict[str, Any]:
+    """That these operations take the id of the video that is answered."""
+    parameters = {"video_id": "$response.body#/id"}
+    return {"links": {name: {"operationId": name, "parameters": parameters} for name in operations}}
+
+
 def ok(description: str, example: Mapping[str, Any]) -> dict[str, Any]:
     """A documented answer."""
     return {"description": description, "content": {"application/json": {"example": dict(example)}}}

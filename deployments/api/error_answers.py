@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from deployments.errors import AwayError, Fault, InvalidError, RangeError, ServiceError
 from farm.errors import StorageUnavailableError
@@ -62,10 +63,19 @@ def add_error_answers(app: FastAPI) -> None:
         return error_response(InvalidError(faults))
 
     @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> JSONResponse:
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
         code = HTTPStatus(error.status_code).name.lower()
         fault = Fault(message=_PHRASES.get(error.status_code, str(error.detail)), code=code)
-        return _response(error.status_code, (fault,), headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(request))
+        return _response(error.status_code, (fault,), headers=headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """All that an address takes: the router names those of the first operation there alone."""
+    found = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in found for method in getattr(route, "methods", None) or ()})
 
 
 _PHRASES = {404: "there is nothing at this address", 405: "this address does not take that method"}

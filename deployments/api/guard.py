@@ -43,6 +43,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id, has_begun = f"req_{uuid.uuid4().hex}", False
+        is_read = not _has_body(Headers(scope=scope))
+
+        async def guarded_receive() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)
+            return message
 
         async def guarded_send(message: Message) -> None:
             nonlocal has_begun
@@ -53,6 +60,9 @@ class Guard:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
+                if not is_read:
+                    # Else the server would go on reading what nobody wants, for as long as it comes.
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
@@ -62,20 +72,24 @@ class Guard:
                     code="unknown_host",
                     advice="use the service's own name, or add this one to the setting api.hosts",
                 )
-                await error_response(refusal)(scope, receive, guarded_send)
+                await error_response(refusal)(scope, guarded_receive, guarded_send)
                 return
-            await self._app(scope, receive, guarded_send)
+            await self._app(scope, guarded_receive, guarded_send)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
             if has_begun:
                 raise  # the connection breaks, so that nobody takes half an answer for a whole one
-            await internal_error()(scope, receive, guarded_send)
+            await internal_error()(scope, guarded_receive, guarded_send)
 
     def _is_addressed(self, scope: Scope) -> bool:
         if self._hosts is None or scope["path"] in PROBES:
             return True
         host = Headers(scope=scope).get("host", "").lower()
         return host in self._hosts or without_port(host) in self._hosts
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def without_port(host: str) -> str:

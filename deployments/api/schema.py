@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.api.fields import MAX_TAG_CHARS, MAX_TAGS, MAX_TTL_S, MIN_TTL_S
+from farm.keys import Scope
 from farm.normalise import MAX_FPS, MAX_GUIDANCE, MAX_PROMPT_BYTES, MAX_SHIFT, MAX_STEPS
 
 _STRICT = ConfigDict(extra="forbid")
+# OpenAI's client sends text.
+Length = Annotated[str, Field(pattern=r"^[0-9]{1,5}(\.[0-9]{1,6})?$")] | Annotated[float, Field(gt=0, lt=1e6)]
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"
 
 
@@ -37,7 +40,7 @@ class VideoCreate(BaseModel):
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_BYTES, pattern=_TEXT, description="What is to be seen.")
     model: str | None = Field(None, max_length=200, description="A model's name; the first of /v1/models if absent.")
-    seconds: str | float | None = Field(
+    seconds: Length | None = Field(
         None, description="Length; means num_frames = k * round(seconds * fps / k) + 1, k the model's frame step."
     )
     size: str | None = Field(None, pattern=r"^[0-9]{1,5}x[0-9]{1,5}$", description="Width x height in pixels.")
@@ -97,7 +100,7 @@ class VideoExtend(BaseModel):
     model_config = _STRICT
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_BYTES, pattern=_TEXT)
-    seconds: str | float | None = Field(None, description="Of the new clip; as long as the first one if absent.")
+    seconds: Length | None = Field(None, description="Of the new clip; as long as the first one if absent.")
     num_frames: int | None = Field(None, gt=0)
     seed: int | None = Field(None, ge=0, lt=2**63)
 
@@ -125,7 +128,7 @@ class KeyCreate(BaseModel):
 
     name: str = Field(min_length=1, max_length=100)
     project: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    scopes: list[str] = Field(["submit", "read"], description="submit, read, admin.")
+    scopes: list[Scope] = Field(["submit", "read"], min_length=1)
     limits: KeyLimits | None = None
 
 

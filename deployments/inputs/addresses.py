@@ -21,7 +21,7 @@ MAX_URI_CHARS = 4096
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
 
-# A translator's prefix, behind which lies an IPv4 address (RFC 6052); `ipaddress` takes it for a public one.
+# A translator's prefix, behind which lies an IPv4 address (RFC 6052).
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -80,6 +80,8 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text)
     except ValueError:  # with a zone, for one: fe80::1%eth0
         return False
+    if address in _NAT64:  # what counts is where the translator leads
+        return _is_open(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return all(_is_open(each) for each in (address, *_within(address)))
 
 
@@ -92,8 +94,6 @@ def _within(address: Address) -> list[Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return []
     carried: list[Address | None] = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
-        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [each for each in carried if each is not None]
 
 

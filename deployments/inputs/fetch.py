@@ -76,7 +76,13 @@ class Fetcher:
                 return _location(response)
             if response.status != 200:
                 raise InputError(f"the server {target.host} answered {response.status}")
-            return self._body(response)
+            body = self._body(response)
+            # A connection that was aborted reads like one that came to its end.
+            if connection.is_aborted:
+                raise _too_slow(self._settings)
+            if response.length:
+                raise InputError(f"what the server {target.host} sent breaks off")
+            return body
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline_s:
                 raise _too_slow(self._settings) from error
@@ -119,6 +125,7 @@ class _Connection(http.client.HTTPConnection):
         self._target = target
         self._tls = tls
         self._open: socket.socket | None = None
+        self.is_aborted = False
 
     def connect(self) -> None:
         self._open = socket.create_connection((self._target.address, self._target.port), timeout=self.timeout)
@@ -127,7 +134,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock = self._open
 
     def abort(self) -> None:
-        """From another thread: whoever reads or writes gets an error."""
+        """From another thread: whoever reads or writes comes to an end."""
+        self.is_aborted = True
         if self._open is not None:
             with suppress(OSError):
                 self._open.shutdown(socket.SHUT_RDWR)

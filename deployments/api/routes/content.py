@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from deployments.api.access import Door, Reader, Service, VideoId
 from deployments.api.answers import MediaLink
 from deployments.api.auth import Doorkeeper
-from deployments.api.documenting import ok
+from deployments.api.documenting import KEY_OR_SIGNED, ok
 from deployments.api.ranges import Span, is_unchanged, span_of
 from deployments.api.routes import examples
 from deployments.errors import ForbiddenError, MissingError
@@ -36,7 +36,13 @@ Signature = Annotated[str | None, Query(max_length=128, description="Of a signed
 Expires = Annotated[int | None, Query(ge=0, le=2**53, description="Until when a signed address holds.")]
 
 
-@router.get("/{video_id}/content", summary="Download", response_class=Response, responses=_RESPONSES)
+@router.get(
+    "/{video_id}/content",
+    summary="Download",
+    response_class=Response,
+    responses=_RESPONSES,
+    openapi_extra=KEY_OR_SIGNED,
+)
 async def download_video(
     video_id: VideoId,
     request: Request,

@@ -9,13 +9,13 @@ from starlette.concurrency import run_in_threadpool
 
 from deployments.api.access import Service
 from deployments.api.answers import Health
-from deployments.api.documenting import ok
+from deployments.api.documenting import PUBLIC, ok
 from farm.errors import StorageError
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Is it alive?", responses={200: ok("It is.", {"status": "ok"})})
+@router.get("/healthz", summary="Is it alive?", responses={200: ok("It is.", {"status": "ok"})}, openapi_extra=PUBLIC)
 async def healthz() -> Health:
     """Asks nothing of anybody."""
     return Health(status="ok")
@@ -28,6 +28,7 @@ async def healthz() -> Health:
         200: ok("The storage answers.", {"status": "ok"}),
         503: {"model": Health, "description": "The storage does not answer."},
     },
+    openapi_extra=PUBLIC,
 )
 async def readyz(response: Response, service: Service) -> Health:
     """Whether the storage answers in time. The dispatcher need not: submitting and downloading go on without it."""

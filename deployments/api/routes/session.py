@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from deployments.api.access import Door
 from deployments.api.answers import Session
 from deployments.api.auth import COOKIE, Doorkeeper
-from deployments.api.documenting import ok
+from deployments.api.documenting import PUBLIC, ok
 from deployments.api.routes import examples
 from deployments.api.schema import SessionCreate
 from deployments.errors import UnauthenticatedError
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
 _SIGNED_OUT = {"is_key_needed": True, "is_signed_in": False}
 
 
-@router.get("", summary="Who am I?", responses={200: ok("Signed in or not.", examples.SESSION)})
+@router.get("", summary="Who am I?", responses={200: ok("Signed in or not.", examples.SESSION)}, openapi_extra=PUBLIC)
 async def show_session(request: Request, door: Door) -> Session:
     """Always 200: whether a key is needed, and for whom the page speaks."""
     try:
@@ -31,7 +31,7 @@ async def show_session(request: Request, door: Door) -> Session:
     return _shown(door, principal)
 
 
-@router.post("", summary="Sign in", responses={200: ok("The cookie is set.", examples.SESSION)})
+@router.post("", summary="Sign in", responses={200: ok("The cookie is set.", examples.SESSION)}, openapi_extra=PUBLIC)
 async def sign_in(
     asked: Annotated[SessionCreate, Body(openapi_examples={"a key": {"value": {"key": "wf_example-of-a-key"}}})],
     request: Request,
@@ -63,7 +63,13 @@ async def sign_in(
     )
 
 
-@router.delete("", summary="Sign out", status_code=204, responses={204: {"description": "The cookie is gone."}})
+@router.delete(
+    "",
+    summary="Sign out",
+    status_code=204,
+    responses={204: {"description": "The cookie is gone."}},
+    openapi_extra=PUBLIC,
+)
 async def sign_out(request: Request, door: Door) -> Response:
     """Ends the session of the cookie, for all who have it."""
     door.check_page(request)

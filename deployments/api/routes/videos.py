@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -10,7 +10,7 @@ from deployments.api.access import Reader, RetryKey, Service, Submitter, VideoId
 from deployments.api.answers import Video, VideoDeleted, VideoList
 from deployments.api.asked import Asked, read_asked
 from deployments.api.bodies import Body, fingerprint, read_body
-from deployments.api.documenting import body, ok
+from deployments.api.documenting import body, links, ok
 from deployments.api.routes import examples
 from deployments.api.schema import VideoCreate, VideoExtend, VideoExtension, VideoRemix
 from deployments.api.showing import poll_after_ms, video_of
@@ -23,15 +23,22 @@ from farm.queue.listing import Order
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
+# What is done with a video once it is asked for.
+FOLLOWING = (
+    "retrieve_video", "download_video", "link_video", "follow_video", "preview_video", "cancel_video", "retry_video",
+    "remix_video", "extend_video", "delete_video",
+)  # fmt: skip
 REMIX_FIELDS = ("prompt",)
 EXTEND_FIELDS = ("prompt", "seconds", "num_frames", "seed")
 MAX_PAGE = 100
+_STATUS = "(queued|in_progress|completed|failed|cancelled)"
+STATUSES = f"^{_STATUS}(,{_STATUS}){{0,4}}$"
 
 
 @router.post(
     "",
     summary="Ask for a video",
-    responses={200: ok("It is queued, or done already (from_ledger).", examples.VIDEO)},
+    responses={200: {**ok("It is queued, or done already (from_ledger).", examples.VIDEO), **links(*FOLLOWING)}},
     openapi_extra=body(VideoCreate, examples.CREATE, is_form_too=True),
 )
 async def create_video(
@@ -51,7 +58,7 @@ async def list_videos(
     after: Annotated[str | None, Query(max_length=100, description="The last video of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     order: Annotated[Order, Query()] = "desc",
-    status: Annotated[str | None, Query(max_length=100, description="Only these: queued,in_progress ...")] = None,
+    status: Annotated[str | None, Query(pattern=STATUSES, description="Only these: queued,in_progress ...")] = None,
 ) -> VideoList:
     """The project's videos by their creation."""
     page = await service.list(principal, after=after, limit=limit, order=order, statuses=_statuses(status))
@@ -208,15 +215,4 @@ def _shown(snapshot: Snapshot, service: VideoService, response: Response) -> Vid
 def _statuses(text: str | None) -> set[Status] | None:
     if text is None:
         return None
-    known: dict[str, Status] = {
-        "queued": "queued",
-        "in_progress": "in_progress",
-        "completed": "completed",
-        "failed": "failed",
-        "cancelled": "cancelled",
-    }
-    asked = [part.strip() for part in text.split(",")]
-    wrong = [part for part in asked if part not in known]
-    if wrong:
-        raise InvalidError([Fault(field="status", message=f"{wrong[0][:40]!r} is none of {', '.join(known)}")])
-    return {known[part] for part in asked}
+    return {status for status in get_args(Status) if status in text.split(",")}
