@@ -36,7 +36,7 @@ class Job(BaseModel):
         device_seconds: estimated at submission for a gang of one; None where nothing was measured yet.
         is_seed_given: whether the client chose the seed, so that an equal clip may answer the request.
         remixed_from, extends: the job that this one was derived from.
-        ttl_s: how long after its end the job may be removed; None: it stays until someone removes it.
+        ttl_s: how long after its end the job may be removed; None: as is usual (`farm.queue.expiry`).
         is_pinned: never removed for its age.
         warnings: the model card's advice that the request goes against.
         asked: the request's own words where the spec has others (size, seconds), to be given back.

@@ -67,6 +67,7 @@ from farm.ledger.tombstones import delete_clip_if_unheld, is_standing
 from farm.queue import ids
 from farm.queue.claim import JobLease
 from farm.queue.clock import StorageClock
+from farm.queue.expiry import Retention
 from farm.queue.idempotency import IdempotencyKey, Submission, earlier_submission, forget_submission, read_submission
 from farm.queue.job import Job, JobState, JobView, Status
 from farm.queue.listing import Order, Page, listed_ids
@@ -87,11 +88,15 @@ class JobStore:
     """All that is done with jobs in an output. For any number of threads and processes at once.
 
     Args:
+        retention: how long jobs stay after their end where they were not asked for otherwise.
         clock: the storage's time in seconds; made from the storage if absent.
     """
 
-    def __init__(self, storage: Storage, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, storage: Storage, *, retention: Retention | None = None, clock: Callable[[], float] | None = None
+    ) -> None:
         self.storage = storage
+        self.retention = retention or Retention()
         self.now = clock or StorageClock(storage)
         self._states = StateLog(storage, self.now)
         self._remembered = _Remembered()
@@ -99,8 +104,8 @@ class JobStore:
         self._lock = threading.Lock()
         self._last_id_s = 0.0
 
-    def __reduce__(self) -> tuple[type[JobStore], tuple[Storage]]:
-        return JobStore, (self.storage,)
+    def __reduce__(self) -> tuple[Callable[..., JobStore], tuple[Storage, Retention]]:
+        return _opened, (self.storage, self.retention)
 
     def new_id(self, project: str) -> str:
         """A name for a job that is to be submitted now; of one process, names come in the order they were asked for."""
@@ -320,8 +325,9 @@ class JobStore:
     ) -> JobState:
         at = self.now()
         puts = [(job_path(job.id), job.to_json()), (_listing_path(job), b"")]
-        if job.ttl_s is not None and not job.is_pinned:
-            puts.append((expiry_path(job.id, expires_at=at + job.ttl_s), b""))
+        expires_at = self.retention.expires_at(job, status, ended_at=at)
+        if expires_at is not None:
+            puts.append((expiry_path(job.id, expires_at=expires_at), b""))
         for _ in map_in_order(lambda put: self.storage.create(*put), puts):
             pass
         if status == "completed":
@@ -389,6 +395,10 @@ class JobStore:
             for path in below:
                 self.storage.delete(path)
         self.storage.prune(job_folder(job.id))
+
+
+def _opened(storage: Storage, retention: Retention) -> JobStore:
+    return JobStore(storage, retention=retention)
 
 
 def holder_of(job: Job) -> str:
