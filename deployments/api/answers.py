@@ -107,8 +107,8 @@ class VideoList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[Video]
-    first_id: str | None
-    last_id: str | None
+    first_id: str | None = None
+    last_id: str | None = None
     has_more: bool
 
 
@@ -224,7 +224,7 @@ class Queue(BaseModel):
 
     object: Literal["queue"] = "queue"
     dispatcher: Literal["up", "away"]
-    paused: PauseAnswer | None
+    paused: PauseAnswer | None = None
     models: list[ModelQueue]
     renderers: list[RendererAnswer]
 
@@ -238,15 +238,15 @@ class Run(BaseModel):
     manifest_uri: str
     status: RunStatus
     stop: PauseAnswer | None = None
-    started_at: int | None
-    finished_at: int | None
+    started_at: int | None = None
+    finished_at: int | None = None
     num_rows: int
     num_clips: int
     num_done: int
     num_failed: int
     num_rejected: int
-    clips_per_minute: float | None
-    eta_s: float | None
+    clips_per_minute: float | None = None
+    eta_s: float | None = None
     device_seconds: float | None = None
     cost: float | None = None
     currency: str | None = None

@@ -19,7 +19,16 @@ from deployments.watching import watch
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
-_EXAMPLE = 'event: video\ndata: {"id": "video_01kaxq3v5zk7g2m9c4d8e6f0ah", "status": "in_progress", "step": 9}\n\n'
+# Of each event of the stream.
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["video", "preview"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+_EXAMPLE = {"event": "video", "data": '{"id": "video_01kaxq3v5zk7g2m9c4d8e6f0ah", "status": "in_progress", "step": 9}'}
 
 
 @router.get(
@@ -29,7 +38,7 @@ _EXAMPLE = 'event: video\ndata: {"id": "video_01kaxq3v5zk7g2m9c4d8e6f0ah", "stat
     responses={
         200: {
             "description": "`video` events hold the whole video, `preview` events the step of a new picture.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {"text/event-stream": {"schema": _EVENT, "example": _EXAMPLE}},
         }
     },
 )
