@@ -39,10 +39,19 @@ class Page:
 
 
 def listed_ids(
-    storage: Storage, project: str | None, open_ids: Iterable[str], *, after: str | None, order: Order
+    storage: Storage,
+    project: str | None,
+    open_ids: Iterable[str],
+    *,
+    after: str | None,
+    order: Order,
+    has_ended: bool = True,
 ) -> Iterator[str]:
-    """Ids of the jobs that may be the project's (of all projects for None), each once, from beyond `after` on."""
-    projects = storage.folders(LISTING) if project is None else [project]
+    """Ids of the jobs that may be the project's (of all projects for None), each once, from beyond `after` on.
+
+    `has_ended` False leaves out those that are not among `open_ids`.
+    """
+    projects = [] if not has_ended else storage.folders(LISTING) if project is None else [project]
     tag = None if project is None else ids.project_tag(project)
     mine = (job_id for job_id in open_ids if tag is None or ids.has_tag(job_id, tag))
     streams: list[Iterator[str]] = [iter(_sorted(mine, after=after, order=order))]

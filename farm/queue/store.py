@@ -20,11 +20,12 @@ Each change is a row of puts whose every beginning is a sound state, so that a p
 What counts is decided by create-only puts alone (`StateLog`): of a cancellation and a claim, or of two ends, one wins.
 Whoever puts something before that decision and loses has put nothing that says more than what is there.
 
-Requests to the storage; locally a put is some 8 ms (fsync of file and folder), a deletion 3, all else 0.05:
-submit 1 put, 2 in a row with an idempotency key; get 1 read while open, then 2; state 1 listing and 1 read; view those
-of get and state, and 1 read more once completed; claim 3 listings, 3 puts, 2 reads, 2 looks, 1 look at the clock;
-finish 1 listing, 1 read, 2 or 3 puts at once, 1 put, 1 or 2 deletions; completing also looks whether the clip stands:
-1 listing, 1 look. A page of 20 ended jobs reads 2 files and lists 1 folder for each, 16 at once, and next time none.
+Requests to the storage, where "a + b" come one after the other; locally a put is 1 to 8 ms (fsync of file and folder,
+shared by those at once), all else far below one: submit 1 put, 1 + 1 with an idempotency key; get 1 read while open,
+then 2; state 1 listing and 1 read; view both, and 1 read more once completed; claim 3 listings, 3 puts, 1 read, 2 looks
+and 1 at the clock; finish 1 listing, 1 read, 2 or 3 puts at once + 1 put, 1 or 2 deletions; completing also looks
+whether the clip stands: 1 listing, 1 look. A page of 20 ended jobs reads 2 files and lists 1 folder for each, 16 at
+once, and next time none; open ones are listed each time. What other projects have open costs a page only their names.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ from farm.queue.claim import JobLease
 from farm.queue.clock import StorageClock
 from farm.queue.expiry import Retention
 from farm.queue.idempotency import IdempotencyKey, Submission, earlier_submission, forget_submission, read_submission
-from farm.queue.job import Job, JobState, JobView, Status
+from farm.queue.job import ENDS, Job, JobState, JobView, Status
 from farm.queue.listing import Order, Page, listed_ids
 from farm.queue.states import Details, StateLog
 from farm.storage.base import Storage
@@ -194,8 +195,9 @@ class JobStore:
             after: the last job of the page before this one.
             statuses: only these.
         """
-        listed = self.open_ids()
-        names = listed_ids(self.storage, project, listed, after=after, order=order)
+        listed = self.open_ids() if statuses is None or set(statuses) - ENDS else set()
+        has_ended = statuses is None or bool(ENDS.intersection(statuses))
+        names = listed_ids(self.storage, project, listed, after=after, order=order, has_ended=has_ended)
         found: list[JobView] = []
         num_looked_at, last = 0, None
         while len(found) < limit and num_looked_at < MAX_LOOKED_AT:

@@ -21,6 +21,7 @@ from farm.errors import (
     TakenOverError,
 )
 from farm.ledger.refs import holders_of
+from farm.queue.claim import JobLease
 from farm.queue.idempotency import IdempotencyKey
 from farm.queue.job import Job, JobFault
 from farm.queue.store import JobStore, holder_of
@@ -293,7 +294,7 @@ def test_a_store_travels() -> None:
     assert pickle.loads(pickle.dumps(store)).get(job.id) == job
 
 
-def test_what_it_costs() -> None:
+def test_what_it_costs(tmp_path: Path) -> None:
     storage = CountedStorage(uuid.uuid4().hex)
     store = JobStore(storage)
     job = make_job(store)
@@ -307,7 +308,10 @@ def test_what_it_costs() -> None:
     keyed = make_job(store, seed=1)
     assert cost(lambda: store.submit(keyed, idempotency=key_of())) == ["create", "create"]
     assert cost(lambda: store.view(job.id)) == ["read", "names"]
-    lease = store.claim(job.id, worker="here:1")
+    leases = list[JobLease | None]()
+    claim = cost(lambda: leases.append(store.claim(job.id, worker="here:1")))
+    assert Counter(claim) == {"names": 2, "list": 1, "create": 3, "read": 1, "stat": 2, "now": 1}
+    (lease,) = leases
     assert lease is not None
     assert cost(lambda: store.view(job.id)) == ["read", "names", "read"]
     puts = cost(lambda: store.finish(job.id, "failed", by="here:1", lease=lease))
@@ -316,6 +320,14 @@ def test_what_it_costs() -> None:
     assert cost(lambda: store.view(job.id)) == ["read", "read", "names", "read"]
     assert Counter(cost(lambda: store.list("ann"))) == {"folders": 1, "names": 4, "read": 1}
     assert Counter(cost(lambda: store.list("ann"))) == {"folders": 1, "names": 3}
+    assert Counter(cost(lambda: store.list("ann", statuses={"failed"}))) == {"folders": 1, "names": 1}
+    assert Counter(cost(lambda: store.list("ann", statuses={"queued"}))) == {"names": 2}
+    commit_clip(store, keyed, tmp_path)
+    (lease,) = [store.claim(keyed.id, worker="here:1")]
+    assert lease is not None
+    puts = cost(lambda: store.finish(keyed.id, "completed", by="here:1", lease=lease))
+    assert Counter(puts) == {"names": 2, "read": 1, "stat": 1, "create": 3, "delete": 1}
+    lease.release()
 
 
 def test_specs_of_other_projects_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
