@@ -29,7 +29,7 @@ def open_service(config: AppConfig, dispatch: DispatchPort, *, settings: Setting
     out = open_storage(config.out, options=settings.options_for("s3"))
     offers = [offer_of(model, out, settings) for model in config.models]
     return VideoService(
-        store=JobStore(out),
+        store=JobStore(out, retention=config.retention.rules),
         dispatch=dispatch,
         offers={offer.name: offer for offer in offers},
         pictures=Pictures(config.inputs, Fetcher(config.inputs, Files(settings))),

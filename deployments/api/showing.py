@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from deployments.api.answers import FaultAnswer, Video, VideoFile
-from deployments.service import Snapshot
+from deployments.service import Snapshot, VideoService
+from farm.queue.expiry import Retention
 from farm.queue.job import JobFault, JobView
 
 # How often a client that waits is told to look, in seconds: a tenth of what is left, within these.
 LEAST_POLL_S, MOST_POLL_S, UNKNOWN_POLL_S = 0.25, 10.0, 1.0
 
 
-def video_of(snapshot: Snapshot, *, currency: str) -> Video:
-    """All that is known of a job."""
+def video_of(snapshot: Snapshot, service: VideoService) -> Video:
+    """All that is known of a job, as this service prices and keeps it."""
     view, progress, status = snapshot.view, snapshot.progress, snapshot.status
     job, state, spec = view.job, view.state, view.job.spec
     is_end = state.is_end
@@ -27,7 +28,7 @@ def video_of(snapshot: Snapshot, *, currency: str) -> Video:
         progress=_percent(status, step, num_steps),
         created_at=int(job.created_at),
         completed_at=int(state.at) if is_end else None,
-        expires_at=_expires_at(view),
+        expires_at=_expires_at(view, service.store.retention),
         error=None if state.error is None else fault_answer(state.error),
         seconds=f"{round(spec.num_frames / spec.fps, 4):g}",
         size=f"{spec.width}x{spec.height}",
@@ -64,7 +65,7 @@ def video_of(snapshot: Snapshot, *, currency: str) -> Video:
         device_seconds=state.device_seconds,
         render_seconds=None if record is None or state.from_ledger else round(sum(record.timings.values()), 3),
         cost=state.cost,
-        currency=None if state.cost is None else currency,
+        currency=None if state.cost is None else service.currency,
         attempts=state.attempts,
         video=None if record is None else VideoFile(size_bytes=record.video.size_bytes, sha256=record.video.sha256),
     )
@@ -91,8 +92,7 @@ def _percent(status: str, step: int | None, num_steps: int | None) -> int:
     return min(99, 100 * step // num_steps) if step is not None and num_steps else 0
 
 
-def _expires_at(view: JobView) -> int | None:
+def _expires_at(view: JobView, retention: Retention) -> int | None:
     job, state = view.job, view.state
-    if not state.is_end or job.ttl_s is None or job.is_pinned:
-        return None
-    return int(state.at + job.ttl_s)
+    found = retention.expires_at(job, state.status, ended_at=state.at) if state.is_end else None
+    return None if found is None else int(found)

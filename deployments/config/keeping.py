@@ -5,6 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from deployments.config.models import FROZEN, Seconds
+from farm.queue.expiry import Retention
+
+DAY_S = 24 * 3600.0
 
 
 class RetentionConfig(BaseModel):
@@ -21,3 +24,12 @@ class RetentionConfig(BaseModel):
     ttl_days: Seconds | None = None
     failed_ttl_days: Seconds | None = 30.0
     sweep_every_s: Seconds = 600.0
+
+    @property
+    def rules(self) -> Retention:
+        """As `JobStore` takes them."""
+        return Retention(completed_s=_seconds(self.ttl_days), failed_s=_seconds(self.failed_ttl_days))
+
+
+def _seconds(days: float | None) -> float | None:
+    return None if days is None else days * DAY_S

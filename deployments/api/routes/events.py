@@ -71,7 +71,7 @@ async def _events(
     pending: asyncio.Task[Snapshot] | None = None
     try:
         while snapshot is not None:
-            yield _event("video", video_of(snapshot, currency=service.currency).model_dump_json())
+            yield _event("video", video_of(snapshot, service).model_dump_json())
             found = None if snapshot.progress is None else snapshot.progress.preview_step
             if found is not None and found != preview_step:
                 preview_step = found

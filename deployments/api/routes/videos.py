@@ -62,7 +62,7 @@ async def list_videos(
 ) -> VideoList:
     """The project's videos by their creation."""
     page = await service.list(principal, after=after, limit=limit, order=order, statuses=_statuses(status))
-    videos = [video_of(snapshot, currency=service.currency) for snapshot in page.snapshots]
+    videos = [video_of(snapshot, service) for snapshot in page.snapshots]
     return VideoList(
         data=videos,
         first_id=videos[0].id if videos else None,
@@ -209,7 +209,7 @@ def _shown(snapshot: Snapshot, service: VideoService, response: Response) -> Vid
     wait_ms = poll_after_ms(snapshot)
     if wait_ms is not None:
         response.headers["openai-poll-after-ms"] = str(wait_ms)
-    return video_of(snapshot, currency=service.currency)
+    return video_of(snapshot, service)
 
 
 def _statuses(text: str | None) -> set[Status] | None:
