@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +25,8 @@ def ai(farm: OnlineFarm) -> Iterator[OpenAI]:
         yield client
 
 
-@contextmanager
-def made_by_hand(farm: OnlineFarm) -> Iterator[None]:
-    """Whatever is asked for is finished soon after."""
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(0.02):
-            for job_id in farm.store.open_ids():
-                farm.finish(job_id)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(10.0)
-
-
 def test_create_and_poll_then_download(farm: OnlineFarm, ai: OpenAI, tmp_path: Path) -> None:
-    with made_by_hand(farm):
+    with farm.finishing():
         video = ai.videos.create_and_poll(
             model="nano", prompt="a red circle", seconds="2", size="64x64",
             extra_body={
