@@ -5,7 +5,7 @@
 
 What it costs in requests to the storage: to take it 1 listing, 1 look at the clock and 1 put; where somebody held it
 before, 1 listing, 1 read and 1 look at the clock more, and 1 deletion for each file of that holder; every 5 seconds
-1 listing and 1 put; 1 put to let go.
+1 listing and 1 put; 1 listing and 1 put to let go.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ class Lease:
         self._stop.set()
         self._thread.join()
         self._thread = None
-        if not self._is_taken_over:
-            with suppress(StorageError):  # the lease ends by itself all the same
+        with suppress(StorageError):  # the lease ends by itself all the same
+            newest = self._newest()
+            if newest is not None and newest.number == self.epoch:  # else nobody asks for it any more
                 self._storage.replace(self._path(self.epoch, "end"), b"")
 
     def __enter__(self) -> Self:

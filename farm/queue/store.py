@@ -14,7 +14,7 @@ Each change is a row of puts whose every beginning is a sound state, so that a p
 - claim: lease, state in_progress, ref. Dead in between: the lease ends by itself and another claims.
 - finish: spec, listing, expiry, and ref if completed, at once; the final state; then open goes. Dead before the state:
   the job is claimed and finished again, with the same puts. Dead after it: it has ended, and `settle` removes open.
-- remove: removing/<job_id> with the whole Job, then idempotency, spec (from here on nobody finds it), open, listing,
+- remove: removing/<job_id> with the whole Job, then idempotency, open, spec (from here on nobody finds it), listing,
   the ref, the clip if nobody holds it, all below jobs/<job_id>, removing/. Dead anywhere: `sweep` goes on from there.
 
 What counts is decided by create-only puts alone (`StateLog`): of a cancellation and a claim, or of two ends, one wins.
@@ -34,10 +34,9 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Unpack
+from typing import Unpack
 
 from farm.errors import (
     AlreadyExistsError,
@@ -48,44 +47,33 @@ from farm.errors import (
     TakenOverError,
 )
 from farm.layout import (
-    OPEN,
     expiry_path,
     job_cancel_path,
-    job_folder,
-    job_lease_folder,
     job_path,
     job_state_path,
-    listing_path,
     open_path,
     removing_path,
 )
-from farm.ledger.commit import read_record
 from farm.ledger.holding import Holders
-from farm.ledger.lease import LEASE_S, Lease
+from farm.ledger.lease import LEASE_S
 from farm.ledger.parallel import map_in_order
 from farm.ledger.refs import drop_ref, put_ref
 from farm.ledger.tombstones import delete_clip_if_unheld, is_standing
 from farm.queue import ids
 from farm.queue.claim import JobLease
-from farm.queue.clock import StorageClock
 from farm.queue.expiry import Retention
 from farm.queue.idempotency import IdempotencyKey, Submission, earlier_submission, forget_submission, read_submission
-from farm.queue.job import ENDS, Job, JobState, JobView, Status
-from farm.queue.listing import Order, Page, listed_ids
-from farm.queue.states import Details, StateLog
+from farm.queue.job import Job, JobState, Status
+from farm.queue.reading import JobReader
+from farm.queue.removal import clear, erase, holder_of, is_gone, listing_path_of, unlist
+from farm.queue.states import Details
 from farm.storage.base import Storage
-
-# Jobs never change, and their ends neither: so many of each are kept in memory for listings.
-NUM_REMEMBERED = 4096
-
-# A page with a choice of statuses gives up after so many jobs that were of none of them.
-MAX_LOOKED_AT = 1000
 
 # Whoever takes longer than this to submit a job looks again whether it is there: it may have been removed meanwhile.
 SLOW_S = 5.0
 
 
-class JobStore:
+class JobStore(JobReader):
     """All that is done with jobs in an output. For any number of threads and processes at once.
 
     Args:
@@ -96,11 +84,8 @@ class JobStore:
     def __init__(
         self, storage: Storage, *, retention: Retention | None = None, clock: Callable[[], float] | None = None
     ) -> None:
-        self.storage = storage
+        super().__init__(storage, clock=clock)
         self.retention = retention or Retention()
-        self.now = clock or StorageClock(storage)
-        self._states = StateLog(storage, self.now)
-        self._remembered = _Remembered()
         self._holders = Holders(storage)
         self._lock = threading.Lock()
         self._last_id_s = 0.0
@@ -148,77 +133,6 @@ class JobStore:
         self.storage.delete(open_path(job.id))
         return False
 
-    def get(self, job_id: str) -> Job:
-        """The job. NotFoundError where there is none, also for what could not be a job's name."""
-        if ids.is_job_id(job_id):
-            for path in (open_path(job_id), job_path(job_id)):  # at its end spec is put before open goes
-                with suppress(NotFoundError):
-                    return self._remembered.job(Job.from_json(self.storage.read(path)))
-        raise NotFoundError("find", job_id, "there is no such job")
-
-    def state(self, job_id: str) -> JobState:
-        """How far a job is. For jobs that are there: of others it says that they are queued."""
-        return self._states.newest(job_id)
-
-    def view(self, job_id: str) -> JobView:
-        """The job, its state, and its clip's record if it is completed. NotFoundError where there is no such job."""
-        job = self.get(job_id)
-        return self._viewed(job, self.state(job_id), with_record=True)
-
-    def _viewed(self, job: Job, state: JobState, *, with_record: bool) -> JobView:
-        is_completed = with_record and state.status == "completed"
-        return JobView(job=job, state=state, record=read_record(self.storage, job.clip_id) if is_completed else None)
-
-    def open_ids(self) -> set[str]:
-        """The jobs that are not at their end, by one listing; also some that have just got there."""
-        names = (path.rsplit("/", 1)[-1] for path in self.storage.names(OPEN))
-        return {name for name in names if ids.is_job_id(name)}
-
-    def views(self, job_ids: Iterable[str], *, with_records: bool = False) -> Iterator[JobView]:
-        """Many jobs at once, in the order of their ids as given; those that are not there are left out."""
-        found = map_in_order(lambda job_id: self._view_listed(job_id, with_record=with_records), job_ids)
-        return (view for view in found if view is not None)
-
-    def list(
-        self,
-        project: str | None,
-        *,
-        limit: int = 20,
-        after: str | None = None,
-        order: Order = "desc",
-        statuses: Collection[Status] | None = None,
-        with_records: bool = False,
-    ) -> Page:
-        """A project's jobs (those of all projects for None) by their creation, the newest first.
-
-        Args:
-            after: the last job of the page before this one.
-            statuses: only these.
-        """
-        listed = self.open_ids() if statuses is None or set(statuses) - ENDS else set()
-        has_ended = statuses is None or bool(ENDS.intersection(statuses))
-        names = listed_ids(self.storage, project, listed, after=after, order=order, has_ended=has_ended)
-        found: list[JobView] = []
-        num_looked_at, last = 0, None
-        while len(found) < limit and num_looked_at < MAX_LOOKED_AT:
-            chunk = list(islice(names, limit - len(found)))
-            if not chunk:
-                return Page(jobs=tuple(found), next_after=None)
-            num_looked_at, last = num_looked_at + len(chunk), chunk[-1]
-            for view in self.views(chunk, with_records=with_records):
-                is_there = view.state.is_end or view.job.id in listed
-                is_asked_for = statuses is None or view.state.status in statuses
-                if is_there and is_asked_for and project in (None, view.job.project):
-                    found.append(view)
-        return Page(jobs=tuple(found), next_after=last if next(names, None) is not None else None)
-
-    def _view_listed(self, job_id: str, *, with_record: bool) -> JobView | None:
-        with suppress(NotFoundError):
-            job = self._remembered.find_job(job_id) or self.get(job_id)
-            state = self._remembered.end_of(job_id) or self._remembered.state(job_id, self.state(job_id))
-            return self._viewed(job, state, with_record=with_record)
-        return None
-
     def wish_cancel(self, job_id: str, *, by: str) -> JobState:
         """Have a job end. It ends here and now where nobody is at it, else whoever holds it ends it at the next step.
 
@@ -234,14 +148,6 @@ class JobStore:
                 return self._end(job, "cancelled", behind=state, epoch=state.epoch, by=by, details={})
             state = self.state(job_id)
         return state
-
-    def is_cancel_wished(self, job_id: str) -> bool:
-        """Whether someone wants the job ended; one look."""
-        return self.storage.exists(job_cancel_path(job_id))
-
-    def is_held(self, job_id: str) -> bool:
-        """Whether a living process works at the job."""
-        return Lease(self.storage, job_lease_folder(job_id), name=f"job {job_id}").held_by() is not None
 
     def claim(self, job_id: str, *, worker: str, lease_s: float = LEASE_S) -> JobLease | None:
         """Begin to work at a job. None where another holds it, it has ended, or was to be cancelled (and now is).
@@ -261,23 +167,27 @@ class JobStore:
             lease.release()
             raise
         lease.release()
+        self._leave(job)
         return None
 
     def _begin(self, lease: JobLease, *, worker: str) -> bool:
         job = lease.job
-        try:
+        with suppress(JobEndedError, TakenOverError):
             lease.state = self._states.append(job.id, "in_progress", epoch=lease.epoch, by=worker)
-        except (JobEndedError, TakenOverError):
-            return False
-        if not self.storage.exists(open_path(job.id)):  # it has ended since it was read
-            if not self.storage.exists(job_path(job.id)):  # and has been removed: our traces must go as well
-                self._erase(job)
-            return False
-        put_ref(self.storage, job.clip_id, holder_of(job))
-        if not self.is_cancel_wished(job.id):
-            return True
-        self.finish(job.id, "cancelled", by=worker, lease=lease)
+            put_ref(self.storage, job.clip_id, holder_of(job))
+            if not self.is_cancel_wished(job.id):
+                return self.storage.exists(open_path(job.id))  # else it has ended since it was read, and been removed
+            self.finish(job.id, "cancelled", by=worker, lease=lease)
         return False
+
+    def _leave(self, job: Job) -> None:
+        """Take back what was put for a job that had ended before."""
+        if is_gone(self.storage, job):
+            erase(self.storage, job)
+            return
+        state = self.state(job.id)
+        if state.is_end:
+            self.settle(job, state)
 
     def put_state(
         self, job_id: str, status: Status, *, by: str, lease: JobLease, **details: Unpack[Details]
@@ -326,24 +236,41 @@ class JobStore:
         lease: JobLease | None = None,
     ) -> JobState:
         at = self.now()
-        puts = [(job_path(job.id), job.to_json()), (_listing_path(job), b"")]
+        puts = [(job_path(job.id), job.to_json()), (listing_path_of(job), b"")]
         expires_at = self.retention.expires_at(job, status, ended_at=at)
         if expires_at is not None:
             puts.append((expiry_path(job.id, expires_at=expires_at), b""))
         for _ in map_in_order(lambda put: self.storage.create(*put), puts):
             pass
+        if lease is None:
+            self._refuse_if_ended(job)
         if status == "completed":
             self._hold_clip(job, is_held=lease is not None)
-        state = self._states.append(job.id, status, by=by, epoch=epoch, behind=behind, at=at, details=details)
-        if (lease is None or lease.is_lost) and self._is_removed(job, behind):
-            self._erase(job)
+        try:
+            state = self._states.append(job.id, status, by=by, epoch=epoch, behind=behind, at=at, details=details)
+        except JobEndedError:
+            self.settle(job, self.state(job.id))
+            raise
+        if self._is_removed(job, behind, lease):
+            erase(self.storage, job)
             raise NotFoundError("end", job.id, "the job has been removed")
         self.settle(job, state)
         return state
 
-    def _is_removed(self, job: Job, known: JobState) -> bool:
-        """Whether a state that was there is gone. While we slept, another may have ended and removed the job."""
-        return known.seq > 0 and not self.storage.exists(job_state_path(job.id, seq=known.seq))
+    def _refuse_if_ended(self, job: Job) -> None:
+        """Without a lease anyone may have ended the job since it was read, and removed it."""
+        if self.storage.exists(open_path(job.id)):
+            return
+        if self.state(job.id).is_end:
+            raise JobEndedError(f"job {job.id} has just ended")
+        erase(self.storage, job)
+        raise NotFoundError("end", job.id, "the job has been removed")
+
+    def _is_removed(self, job: Job, known: JobState, lease: JobLease | None) -> bool:
+        """Whether another has ended and removed the job while we slept, which takes no less than a lease's time."""
+        if lease is None:
+            return is_gone(self.storage, job)
+        return lease.is_lost and not self.storage.exists(job_state_path(job.id, seq=known.seq))
 
     def _hold_clip(self, job: Job, *, is_held: bool) -> None:
         """A clip that is being deleted in this moment either finds our ref, or is found deleted here."""
@@ -376,74 +303,14 @@ class JobStore:
 
     def finish_removal(self, job: Job) -> None:
         """Do what `remove` does, from any point at which it was left."""
-        forget_submission(self.storage, job)
-        self._unlist(job)
-        delete_clip_if_unheld(self.storage, job.clip_id, by=job.id, holders=self._holders)
-        self._clear(job)
-        self.storage.delete(removing_path(job.id))
-
-    def _unlist(self, job: Job) -> None:
         self._remembered.forget(job.id)
-        for path in (job_path(job.id), open_path(job.id), _listing_path(job)):
-            self.storage.delete(path)
-        drop_ref(self.storage, job.clip_id, holder_of(job))
-
-    def _erase(self, job: Job) -> None:
-        self._unlist(job)
-        self._clear(job)
-
-    def _clear(self, job: Job) -> None:
-        while below := list(self.storage.names(job_folder(job.id))):  # until no late writer has put anything more
-            for path in below:
-                self.storage.delete(path)
-        self.storage.prune(job_folder(job.id))
+        forget_submission(self.storage, job)
+        unlist(self.storage, job)
+        delete_clip_if_unheld(self.storage, job.clip_id, by=job.id, holders=self._holders)
+        clear(self.storage, job)
+        unlist(self.storage, job)  # what someone put who still saw the states
+        self.storage.delete(removing_path(job.id))
 
 
 def _opened(storage: Storage, retention: Retention) -> JobStore:
     return JobStore(storage, retention=retention)
-
-
-def holder_of(job: Job) -> str:
-    """The job as a holder of its clip."""
-    return f"{job.project}--{job.id}"
-
-
-def _listing_path(job: Job) -> str:
-    return listing_path(job.project, job.id, created_at=ids.created_at(job.id))
-
-
-class _Remembered:
-    """Jobs and ends read lately. Only for listings, which say what is there; a removed job may still be in here."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: dict[str, Job] = {}
-        self._ends: dict[str, JobState] = {}
-
-    def find_job(self, job_id: str) -> Job | None:
-        return self._jobs.get(job_id)
-
-    def end_of(self, job_id: str) -> JobState | None:
-        return self._ends.get(job_id)
-
-    def job(self, job: Job) -> Job:
-        with self._lock:
-            _keep(self._jobs, job.id, job)
-        return job
-
-    def state(self, job_id: str, state: JobState) -> JobState:
-        if state.is_end:
-            with self._lock:
-                _keep(self._ends, job_id, state)
-        return state
-
-    def forget(self, job_id: str) -> None:
-        with self._lock:
-            self._jobs.pop(job_id, None)
-            self._ends.pop(job_id, None)
-
-
-def _keep(kept: dict[str, Any], key: str, value: object) -> None:
-    kept[key] = value
-    if len(kept) > NUM_REMEMBERED:
-        del kept[next(iter(kept))]

@@ -18,7 +18,8 @@ from farm.ledger.refs import holders_of
 from farm.queue.claim import JobLease
 from farm.queue.idempotency import IdempotencyKey
 from farm.queue.job import Job
-from farm.queue.store import JobStore, holder_of
+from farm.queue.removal import holder_of
+from farm.queue.store import JobStore
 from farm.storage import LocalStorage, MemoryStorage, Storage
 
 KEY = IdempotencyKey.of("k", project="ann", request=b"{}")
@@ -208,6 +209,54 @@ def test_a_finisher_that_slept_through_the_removal_of_its_job(
         assert has_slept or number > 4
         if not has_slept:
             return
+        assert list(storage.names()) == [], number
+    pytest.fail("it never ended")
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["queued", "put down"])
+def test_a_canceller_that_slept_through_the_removal_of_the_job(after: bool, claimed: bool) -> None:
+    for number in range(1, AT_MOST):
+        storage = MemoryStorage(uuid.uuid4().hex)
+        store, other = JobStore(storage), JobStore(MemoryStorage(storage.name))
+        job = store.submit(make_job(store))
+        if claimed:
+            with take(store, job) as lease:
+                store.put_state(job.id, "queued", by="w", lease=lease)
+
+        def meanwhile(other: JobStore = other, job: Job = job) -> None:
+            other.wish_cancel(job.id, by="another")
+            other.remove(job.id)
+
+        has_slept = sleeps_at(storage, number, meanwhile, after=after)
+        with suppress(NotFoundError):
+            store.wish_cancel(job.id, by="ann")
+        if not has_slept:
+            assert number > 5
+            return
+        assert list(storage.names()) == [], number
+    pytest.fail("it never ended")
+
+
+def test_a_claimer_that_slept_through_the_removal_of_the_job(after: bool) -> None:
+    for number in range(1, AT_MOST):
+        storage = MemoryStorage(uuid.uuid4().hex)
+        store, other = JobStore(storage), JobStore(MemoryStorage(storage.name))
+        job = store.submit(make_job(store))
+
+        def meanwhile(other: JobStore = other, job: Job = job) -> None:
+            assert isinstance(other.storage, MemoryStorage)
+            other.storage.advance(20.0)
+            if other.wish_cancel(job.id, by="another").is_end:
+                other.remove(job.id)
+
+        has_slept = sleeps_at(storage, number, meanwhile, after=after)
+        with suppress(NotFoundError):
+            lease = store.claim(job.id, worker="here:1")
+            assert lease is None or not has_slept
+        if not has_slept:
+            assert number > 3
+            return
+        assert store.list("ann").jobs == ()
         assert list(storage.names()) == [], number
     pytest.fail("it never ended")
 

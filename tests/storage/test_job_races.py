@@ -147,3 +147,17 @@ def test_removals_at_once(store: JobStore) -> None:
 
     at_once([remove] * 6)
     assert list(store.storage.names()) == []
+
+
+def test_deletions_of_a_waiting_job_at_once(store: JobStore) -> None:
+    """As when a client sends DELETE again since the first takes too long."""
+    for _ in range(5):
+        job = store.submit(make_job(store), idempotency=IdempotencyKey.of("k", project="ann", request=b"{}"))
+
+        def cancel_and_remove(job_id: str = job.id) -> None:
+            with suppress(NotFoundError):
+                assert store.wish_cancel(job_id, by="ann").status == "cancelled"
+                store.remove(job_id)
+
+        at_once([cancel_and_remove] * 6)
+        assert list(store.storage.names()) == []

@@ -24,7 +24,8 @@ from farm.ledger.refs import holders_of
 from farm.queue.claim import JobLease
 from farm.queue.idempotency import IdempotencyKey
 from farm.queue.job import Job, JobFault
-from farm.queue.store import JobStore, holder_of
+from farm.queue.removal import holder_of
+from farm.queue.store import JobStore
 from farm.storage import LocalStorage, MemoryStorage, Storage
 
 

@@ -15,8 +15,9 @@ from farm.errors import NotFoundError
 from farm.ledger.refs import put_ref
 from farm.queue.expiry import Retention
 from farm.queue.job import Job
+from farm.queue.removal import holder_of
 from farm.queue.retention import Swept, sweep
-from farm.queue.store import JobStore, holder_of
+from farm.queue.store import JobStore
 from farm.storage import LocalStorage, MemoryStorage, Storage
 
 HOUR_S = 3600.0
