@@ -65,7 +65,10 @@ def fingerprint(body: Body, *about: str) -> bytes:
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """One JSON object of bounded depth and size, without keys given twice, infinities or half characters."""
+    """One JSON object of bounded depth and size, without keys given twice or infinities."""
+    # Before anything is built of it: 24 MB of `{},` are half a GB of dictionaries.
+    if data.count(b",") + data.count(b"{") + data.count(b"[") > MAX_VALUES:
+        raise UnreadableError(f"the body holds more than {MAX_VALUES} values", code="too_many_values")
     try:
         value = json.loads(data.decode(), parse_constant=_no_constant, object_pairs_hook=_each_once)
     except RecursionError as error:
@@ -88,17 +91,13 @@ def _hash_of_part(part: object) -> str:
     return hashlib.sha256(part.data).hexdigest() if isinstance(part, Part) else ""
 
 
-def _check_values(value: dict[str, Any]) -> None:
+def _check_depth(value: dict[str, Any]) -> None:
     """Walks without recursion: depth is what is being checked."""
     pending: list[tuple[Any, int]] = [(value, 1)]
-    num_values = 0
     while pending:
         each, depth = pending.pop()
-        num_values += 1
         if depth > MAX_DEPTH:
             raise _too_deep()
-        if num_values > MAX_VALUES:
-            raise UnreadableError(f"the body holds more than {MAX_VALUES} values")
         if isinstance(each, dict):
             pending += [(inner, depth + 1) for inner in each.values()]
         elif isinstance(each, list):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import httpx2
 import pytest
 from online_farm import OnlineFarm
+from services.endpoint import S3Endpoint
+from web_servers import png
 
 from deployments.api.ranges import Span, is_unchanged, span_of
 from deployments.api.settings import ApiSettings
 from deployments.errors import RangeError
 from deployments.media import CHUNK_BYTES, read_chunks
 from farm.media import probe_video
+from farm.settings import Settings
 from farm.storage import MemoryStorage
 
+PICTURE = base64.b64encode(png(64, 64)).decode()
 ETAG = '"abc"'
 
 
@@ -163,3 +168,25 @@ def test_a_signed_address_ends(tmp_path: Path) -> None:
         farm.finish(job_id)
         link = client.get(f"/v1/videos/{job_id}/link").json()
         assert farm.client().get(link["url"]).json()["error"]["code"] == "bad_signature"
+
+
+def test_the_same_on_s3(moto_s3: S3Endpoint) -> None:
+    settings = Settings(storage_options={"s3": moto_s3.options})
+    with OnlineFarm.start(moto_s3.new_bucket(), settings=settings, api=ApiSettings()) as farm:
+        with farm.client(farm.key()) as client:
+            asked = {"prompt": "a red ball", "seed": 1, "image": f"data:image/png;base64,{PICTURE}"}
+            job_id = client.post("/v1/videos", json=asked).json()["id"]
+            farm.finish(job_id)
+            url = f"/v1/videos/{job_id}/content"
+            whole = client.get(url)
+            assert probe_video(whole.content).num_frames == 17
+            part = client.get(url, headers={"Range": "bytes=100-"})
+            assert (part.status_code, part.content) == (206, whole.content[100:])
+            assert client.get(url, params={"variant": "thumbnail"}).content[:4] == b"RIFF"
+            assert client.post("/v1/videos", json=asked).json()["from_ledger"] is True
+            longer = client.post(f"/v1/videos/{job_id}/extend", json={"prompt": "on"})
+            assert longer.json()["extends"] == job_id
+            for video in client.get("/v1/videos").json()["data"]:
+                assert client.delete(f"/v1/videos/{video['id']}").status_code == 200
+            assert client.get(url).status_code == 404
+            assert not [path for path in farm.files() if path.endswith((".mp4", ".webp"))]
