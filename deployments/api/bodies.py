@@ -77,7 +77,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
         raise UnreadableError("the body is not valid JSON in UTF-8", code="invalid_json") from error
     if not isinstance(value, dict):
         raise UnreadableError("the body must be a JSON object", code="invalid_json")
-    _check_values(value)
+    _check_depth(value)
     return value
 
 
