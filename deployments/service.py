@@ -15,21 +15,22 @@ from starlette.concurrency import run_in_threadpool
 
 from deployments.api.asked import Asked
 from deployments.api.settings import ApiSettings
-from deployments.drafts import Draft, Drafting, warnings_for
+from deployments.drafts import Draft, Drafting
 from deployments.errors import ConflictError, MissingError
 from deployments.inputs.pictures import Pictures
 from deployments.media import Media, Variant, last_frame, media_of
 from deployments.offers import Offer
 from deployments.principal import Principal
+from deployments.refusals import gone, missing
 from deployments.room import Room
+from deployments.submissions import Submissions
 from farm.control import Action, Command, give_command, standing_stop
-from farm.errors import ClipGoneError, IdempotencyConflict, JobActiveError, JobEndedError, NotFoundError
-from farm.ledger import clear_attempts, clear_failure, read_record
-from farm.ledger.refs import holders_of
+from farm.errors import JobActiveError, NotFoundError
+from farm.ledger import clear_attempts, clear_failure
 from farm.queue import ids
 from farm.queue.backlog import Backlog, Progress
-from farm.queue.idempotency import IdempotencyKey, earlier_submission
-from farm.queue.job import Job, JobState, JobView, Status
+from farm.queue.idempotency import IdempotencyKey
+from farm.queue.job import Job, JobView, Status
 from farm.queue.listing import Order
 from farm.queue.store import JobStore
 from farm.storage import Storage
@@ -99,6 +100,7 @@ class VideoService:
         self.currency = currency
         self.room = Room(self.settings.limits, clock=clock)
         self._pictures = pictures
+        self._submissions = Submissions(store, dispatch, self.room, pictures)
         self._drafting = Drafting(offers, pictures, inputs_uri=store.storage.uri)
 
     @property
@@ -110,14 +112,14 @@ class VideoService:
 
     async def submit(self, principal: Principal, asked: Asked, *, retry_key: IdempotencyKey | None = None) -> Snapshot:
         """A new job, or the one that the same request made before. InvalidError with all faults, LimitedError."""
-        return await self._submit(principal, lambda: self._drafting.create(asked), retry_key)
+        return await self._new(principal, lambda: self._drafting.create(asked), retry_key)
 
     async def remix(
         self, principal: Principal, job_id: str, prompt: str, *, retry_key: IdempotencyKey | None = None
     ) -> Snapshot:
         """The clip of a job with another prompt."""
         source = await self._own(principal, job_id)
-        return await self._submit(principal, lambda: self._drafting.remix(source, prompt), retry_key)
+        return await self._new(principal, lambda: self._drafting.remix(source, prompt), retry_key)
 
     async def extend(
         self, principal: Principal, job_id: str, asked: Asked, *, retry_key: IdempotencyKey | None = None
@@ -127,11 +129,11 @@ class VideoService:
 
         def draft() -> Draft:
             if source.record is None:
-                raise _gone(job_id)
+                raise gone(job_id)
             picture = self._pictures.check(last_frame(self.out, source.record))
             return self._drafting.extend(source, asked, picture)
 
-        return await self._submit(principal, draft, retry_key)
+        return await self._new(principal, draft, retry_key)
 
     async def retry(self, principal: Principal, job_id: str, *, retry_key: IdempotencyKey | None = None) -> Snapshot:
         """The clip of a failed or cancelled job once more, as a new job; what it had tried before is forgotten."""
@@ -149,7 +151,7 @@ class VideoService:
             clear_attempts(self.out, again.spec.clip_id)
             return again
 
-        return await self._submit(principal, draft, retry_key)
+        return await self._new(principal, draft, retry_key)
 
     async def get(self, principal: Principal, job_id: str) -> Snapshot:
         """A job of the project's. MissingError where there is none, also for those of others."""
@@ -208,18 +210,18 @@ class VideoService:
         """A file of a finished job. ConflictError where it is not finished."""
         view = await self._finished(principal, job_id)
         if view.record is None:
-            raise _gone(job_id)
+            raise gone(job_id)
         try:
             return await run_in_threadpool(media_of, self.out, view.record, variant, name=job_id)
         except NotFoundError as error:
-            raise _gone(job_id) from error
+            raise gone(job_id) from error
 
     async def owner(self, job_id: str) -> Principal:
         """Its project, as a reader: for addresses that were signed for it."""
         try:
             job = await run_in_threadpool(self.store.get, job_id)
         except NotFoundError as error:
-            raise _missing(job_id) from error
+            raise missing(job_id) from error
         return Principal(project=job.project, name="signed address", scopes=frozenset({"read"}))
 
     async def backlog(self) -> Backlog | None:
@@ -238,111 +240,36 @@ class VideoService:
         """What the storage says of a job."""
         return await self._view(principal, job_id)
 
-    async def _submit(
+    async def _new(
         self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
     ) -> Snapshot:
-        """Draft, make room, write down, tell. A request that was written down before is answered first of all."""
-        if retry_key is not None:
-            earlier = await run_in_threadpool(_earlier, self.out, retry_key)
-            if earlier is not None:
-                # Puts what the first try may not have come to.
-                job = await run_in_threadpool(self._put, earlier, retry_key)
-                return await self.get(principal, job.id)
-        drafted = await run_in_threadpool(draft)
-        estimate = drafted.offer.estimate(drafted.spec)
-        known = drafted.is_seed_given and await run_in_threadpool(
-            self._is_held, principal.project, drafted.spec.clip_id
-        )
-        if known:
-            view = await run_in_threadpool(self._write, principal, drafted, estimate, retry_key, is_known=True)
-            return Snapshot(view=view)
-        place = self.room.take(principal, estimate, await self.dispatch.backlog())
-        try:
-            view = await run_in_threadpool(self._write, principal, drafted, estimate, retry_key, is_known=False)
-        except BaseException:
-            self.room.give_back(place)
-            raise
-        self.dispatch.submitted(view.job)
-        self.room.told(place)
-        return Snapshot(view=view)
-
-    def _write(
-        self,
-        principal: Principal,
-        draft: Draft,
-        estimate: float | None,
-        retry_key: IdempotencyKey | None,
-        *,
-        is_known: bool,
-    ) -> JobView:
-        if draft.picture is not None:
-            self._pictures.keep(self.out, draft.picture)
-        job_id = self.store.new_id(principal.project)
-        job = Job(
-            id=job_id,
-            project=principal.project,
-            key_id=principal.key_id,
-            created_at=ids.created_at(job_id),
-            spec=draft.spec,
-            model=draft.offer.name,
-            priority=draft.priority,
-            tags=dict(draft.tags),
-            device_seconds=estimate,
-            is_seed_given=draft.is_seed_given,
-            remixed_from=draft.remixed_from,
-            extends=draft.extends,
-            ttl_s=draft.ttl_s,
-            is_pinned=draft.is_pinned,
-            warnings=warnings_for(draft),
-            asked=dict(draft.asked),
-        )
-        job = self._put(job, retry_key)
-        if is_known:
-            self._answer(job)
-            return self.store.view(job.id)
-        return JobView(job=job, state=self.store.state(job.id) if job.id != job_id else _untouched(job))
-
-    def _put(self, job: Job, retry_key: IdempotencyKey | None) -> Job:
-        try:
-            return self.store.submit(job, idempotency=retry_key)
-        except IdempotencyConflict as error:
-            raise _reused() from error
-
-    def _answer(self, job: Job) -> None:
-        """End a job whose clip is there; where the clip has just gone, or the job was begun, it is made like others."""
-        try:
-            self.store.finish(job.id, "completed", by="api", from_ledger=True, device_seconds=0.0, cost=0.0)
-        except (ClipGoneError, JobEndedError, NotFoundError):
-            return
-
-    def _is_held(self, project: str, clip_id: str) -> bool:
-        """Whether the clip is there and this project has it: others' clips must not show by the time of an answer."""
-        is_ours = any(holder.startswith(f"{project}--") for holder in holders_of(self.out, clip_id))
-        return is_ours and read_record(self.out, clip_id) is not None
+        view = await self._submissions.submit(principal, draft, retry_key)
+        progress = None if view.state.is_end or retry_key is None else await self.dispatch.progress(view.job.id)
+        return Snapshot(view=view, progress=progress)
 
     async def _wish_end(self, principal: Principal, job_id: str) -> None:
         try:
             await run_in_threadpool(self.store.wish_cancel, job_id, by=principal.name)
         except NotFoundError as error:
-            raise _missing(job_id) from error
+            raise missing(job_id) from error
         await self.dispatch.cancel(job_id)
 
     async def _own(self, principal: Principal, job_id: str) -> Job:
         try:
             job = await run_in_threadpool(self.store.get, job_id)
         except NotFoundError as error:
-            raise _missing(job_id) from error
+            raise missing(job_id) from error
         if job.project != principal.project:
-            raise _missing(job_id)
+            raise missing(job_id)
         return job
 
     async def _view(self, principal: Principal, job_id: str) -> JobView:
         try:
             view = await run_in_threadpool(self.store.view, job_id)
         except NotFoundError as error:
-            raise _missing(job_id) from error
+            raise missing(job_id) from error
         if view.job.project != principal.project:
-            raise _missing(job_id)
+            raise missing(job_id)
         return view
 
     async def _finished(self, principal: Principal, job_id: str) -> JobView:
@@ -354,36 +281,3 @@ class VideoService:
                 advice="wait until its status is completed" if not view.state.is_end else "submit it again",
             )
         return view
-
-
-def retry_key_of(key: str, principal: Principal, *, request: bytes) -> IdempotencyKey:
-    """An Idempotency-Key header as the store takes it; `request` is all that was asked for."""
-    return IdempotencyKey.of(key, project=principal.project, request=request)
-
-
-def _untouched(job: Job) -> JobState:
-    """What the storage says of a job that has just been put down."""
-    return JobState(seq=0, epoch=0, status="queued", at=job.created_at, by="client", nonce="")
-
-
-def _earlier(out: Storage, key: IdempotencyKey) -> Job | None:
-    try:
-        return earlier_submission(out, key)
-    except IdempotencyConflict as error:
-        raise _reused() from error
-
-
-def _reused() -> ConflictError:
-    return ConflictError(
-        "this idempotency key came with another request before",
-        code="idempotency_key_reused",
-        advice="use a new key for a new request",
-    )
-
-
-def _missing(job_id: str) -> MissingError:
-    return MissingError(f"there is no video {job_id[:60]!r}", code="video_not_found", field="video_id")
-
-
-def _gone(job_id: str) -> MissingError:
-    return MissingError(f"the content of {job_id} is gone", code="content_gone")

@@ -16,7 +16,8 @@ from deployments.api.schema import VideoCreate, VideoExtend, VideoExtension, Vid
 from deployments.api.showing import poll_after_ms, video_of
 from deployments.errors import Fault, InvalidError, MissingError
 from deployments.principal import Principal
-from deployments.service import Snapshot, VideoService, retry_key_of
+from deployments.service import Snapshot, VideoService
+from deployments.submissions import retry_key_of
 from farm.queue.idempotency import IdempotencyKey
 from farm.queue.job import Status
 from farm.queue.listing import Order

@@ -1,0 +1,136 @@
+"""Submitting: a draft becomes a job in the storage, if there is room; the dispatcher is told.
+
+A request that was written down before (by its idempotency key) is answered before all else, and one whose clip the
+project has already is answered from the ledger: neither takes room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from deployments.drafts import Draft, warnings_for
+from deployments.inputs.pictures import Pictures
+from deployments.principal import Principal
+from deployments.refusals import reused_key
+from deployments.room import Room
+from farm.errors import ClipGoneError, IdempotencyConflict, JobEndedError, NotFoundError
+from farm.ledger import read_record
+from farm.ledger.refs import holders_of
+from farm.queue import ids
+from farm.queue.idempotency import IdempotencyKey, earlier_submission
+from farm.queue.job import Job, JobState, JobView
+from farm.queue.store import JobStore
+from farm.storage import Storage
+
+if TYPE_CHECKING:
+    from deployments.clients import DispatchPort
+
+
+class Submissions:
+    """Takes jobs on for one output. For one event loop; storage calls run on threads."""
+
+    def __init__(self, store: JobStore, dispatch: DispatchPort, room: Room, pictures: Pictures) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._room = room
+        self._pictures = pictures
+
+    async def submit(
+        self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
+    ) -> JobView:
+        """The job that answers the request. `draft` is called on a thread, unless the request was there before."""
+        if retry_key is not None:
+            earlier = await run_in_threadpool(_earlier, self._store.storage, retry_key)
+            if earlier is not None:
+                return await run_in_threadpool(self._put_again, earlier, retry_key)
+        drafted = await run_in_threadpool(draft)
+        estimate = drafted.offer.estimate(drafted.spec)
+        if drafted.is_seed_given and await run_in_threadpool(self._is_held, principal.project, drafted.spec.clip_id):
+            view = await run_in_threadpool(self._answered, principal, drafted, retry_key)
+            if not view.state.is_end:  # the clip has gone since: it is made as any other
+                self._dispatch.submitted(view.job)
+            return view
+        place = self._room.take(principal, estimate, await self._dispatch.backlog())
+        try:
+            view = await run_in_threadpool(self._written, principal, drafted, estimate, retry_key)
+        except BaseException:
+            self._room.give_back(place)
+            raise
+        self._dispatch.submitted(view.job)
+        self._room.told(place)
+        return view
+
+    def _written(
+        self, principal: Principal, draft: Draft, estimate: float | None, retry_key: IdempotencyKey | None
+    ) -> JobView:
+        """The picture first: a job that is there can be rendered."""
+        if draft.picture is not None:
+            self._pictures.keep(self._store.storage, draft.picture)
+        job = job_of(principal, draft, estimate, job_id=self._store.new_id(principal.project))
+        put = self._put(job, retry_key)
+        return JobView(job=put, state=_untouched(put) if put.id == job.id else self._store.state(put.id))
+
+    def _answered(self, principal: Principal, draft: Draft, retry_key: IdempotencyKey | None) -> JobView:
+        """A job that has ended before it began, with the clip that is there."""
+        job = self._written(principal, draft, 0.0, retry_key).job
+        with suppress(ClipGoneError, JobEndedError, NotFoundError):  # the view says what there is instead
+            self._store.finish(job.id, "completed", by="api", from_ledger=True, device_seconds=0.0, cost=0.0)
+        return self._store.view(job.id)
+
+    def _put_again(self, job: Job, retry_key: IdempotencyKey) -> JobView:
+        """What the first try may not have come to."""
+        return self._store.view(self._put(job, retry_key).id)
+
+    def _put(self, job: Job, retry_key: IdempotencyKey | None) -> Job:
+        try:
+            return self._store.submit(job, idempotency=retry_key)
+        except IdempotencyConflict as error:
+            raise reused_key() from error
+
+    def _is_held(self, project: str, clip_id: str) -> bool:
+        """Whether the clip is there and this project has it: others' clips must not show by the time of an answer."""
+        is_ours = any(holder.startswith(f"{project}--") for holder in holders_of(self._store.storage, clip_id))
+        return is_ours and read_record(self._store.storage, clip_id) is not None
+
+
+def job_of(principal: Principal, draft: Draft, estimate: float | None, *, job_id: str) -> Job:
+    """The draft as the storage keeps it. `estimate` in device-seconds."""
+    return Job(
+        id=job_id,
+        project=principal.project,
+        key_id=principal.key_id,
+        created_at=ids.created_at(job_id),
+        spec=draft.spec,
+        model=draft.offer.name,
+        priority=draft.priority,
+        tags=dict(draft.tags),
+        device_seconds=estimate,
+        is_seed_given=draft.is_seed_given,
+        remixed_from=draft.remixed_from,
+        extends=draft.extends,
+        ttl_s=draft.ttl_s,
+        is_pinned=draft.is_pinned,
+        warnings=warnings_for(draft),
+        asked=dict(draft.asked),
+    )
+
+
+def retry_key_of(key: str, principal: Principal, *, request: bytes) -> IdempotencyKey:
+    """An Idempotency-Key header as the store takes it; `request` is all that was asked for."""
+    return IdempotencyKey.of(key, project=principal.project, request=request)
+
+
+def _untouched(job: Job) -> JobState:
+    """What the storage says of a job that has just been put down."""
+    return JobState(seq=0, epoch=0, status="queued", at=job.created_at, by="client", nonce="")
+
+
+def _earlier(out: Storage, key: IdempotencyKey) -> Job | None:
+    try:
+        return earlier_submission(out, key)
+    except IdempotencyConflict as error:
+        raise reused_key() from error
