@@ -7,6 +7,7 @@ that time.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -40,11 +41,12 @@ class Place:
 
 
 class Room:
-    """Keeps count of requests and of what was taken on. For one event loop."""
+    """Keeps count of requests and of what was taken on. Safe for several threads."""
 
     def __init__(self, limits: LimitSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
+        self._lock = threading.Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._taken = deque[Place]()
         self._backlog: Backlog | None = None
@@ -54,11 +56,12 @@ class Room:
         """One change more. LimitedError where the key has made too many within a minute."""
         most = principal.limits.requests_per_minute or self._limits.requests_per_minute
         now_s, rate = self._clock(), most / 60.0
-        left, at_s = self._buckets.pop(_key_of(principal), (float(most), now_s))
-        left = min(float(most), left + (now_s - at_s) * rate)
-        self._buckets[_key_of(principal)] = (left - 1.0 if left >= 1.0 else left, now_s)
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
+        with self._lock:
+            left, at_s = self._buckets.pop(_key_of(principal), (float(most), now_s))
+            left = min(float(most), left + (now_s - at_s) * rate)
+            self._buckets[_key_of(principal)] = (left - 1.0 if left >= 1.0 else left, now_s)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)
         if left < 1.0:
             raise LimitedError(
                 f"this key makes more than {most} changes a minute",
@@ -73,12 +76,13 @@ class Room:
         Args:
             backlog: the dispatcher's newest, None while it is away: then only what was taken on here lately counts.
         """
-        self._turn(backlog)
         asked_s = UNKNOWN_S if device_seconds is None else device_seconds
-        self._check_key(principal, asked_s)
-        self._check_queue(asked_s)
-        place = Place(key=_key_of(principal), device_seconds=asked_s, at_s=self._clock())
-        self._taken.append(place)
+        with self._lock:
+            self._turn(backlog)
+            self._check_key(principal, asked_s)
+            self._check_queue(asked_s)
+            place = Place(key=_key_of(principal), device_seconds=asked_s, at_s=self._clock())
+            self._taken.append(place)
         return place
 
     def told(self, place: Place) -> None:
@@ -87,7 +91,7 @@ class Room:
 
     def give_back(self, place: Place) -> None:
         """Nothing came of it."""
-        with suppress(ValueError):
+        with self._lock, suppress(ValueError):
             self._taken.remove(place)
 
     def _check_key(self, principal: Principal, asked_s: float) -> None:

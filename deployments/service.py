@@ -26,7 +26,6 @@ from deployments.room import Room
 from deployments.submissions import Submissions
 from farm.control import Action, Command, give_command, standing_stop
 from farm.errors import JobActiveError, NotFoundError
-from farm.ledger import clear_attempts, clear_failure
 from farm.queue import ids
 from farm.queue.backlog import Backlog, Progress
 from farm.queue.idempotency import IdempotencyKey
@@ -136,7 +135,7 @@ class VideoService:
         return await self._new(principal, draft, retry_key)
 
     async def retry(self, principal: Principal, job_id: str, *, retry_key: IdempotencyKey | None = None) -> Snapshot:
-        """The clip of a failed or cancelled job once more, as a new job; what it had tried before is forgotten."""
+        """The clip of a failed or cancelled job once more, as a new job."""
         source = (await self.get(principal, job_id)).view
         if source.state.status not in ("failed", "cancelled"):
             raise ConflictError(
@@ -145,13 +144,7 @@ class VideoService:
                 advice="submit the request anew for another one",
             )
 
-        def draft() -> Draft:
-            again = self._drafting.again(source.job)
-            clear_failure(self.out, again.spec.clip_id)
-            clear_attempts(self.out, again.spec.clip_id)
-            return again
-
-        return await self._new(principal, draft, retry_key)
+        return await self._new(principal, lambda: self._drafting.again(source.job), retry_key)
 
     async def get(self, principal: Principal, job_id: str) -> Snapshot:
         """A job of the project's. MissingError where there is none, also for those of others."""

@@ -16,11 +16,12 @@ from deployments.drafts import Draft, warnings_for
 from deployments.inputs.pictures import Pictures
 from deployments.principal import Principal
 from deployments.refusals import reused_key
-from deployments.room import Room
+from deployments.room import Place, Room
 from farm.errors import ClipGoneError, IdempotencyConflict, JobEndedError, NotFoundError
 from farm.ledger import read_record
 from farm.ledger.refs import holders_of
 from farm.queue import ids
+from farm.queue.backlog import Backlog
 from farm.queue.idempotency import IdempotencyKey, earlier_submission
 from farm.queue.job import Job, JobState, JobView
 from farm.queue.store import JobStore
@@ -43,26 +44,37 @@ class Submissions:
         self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
     ) -> JobView:
         """The job that answers the request. `draft` is called on a thread, unless the request was there before."""
+        backlog = await self._dispatch.backlog()
+        # One thread for all that blocks: each change of threads costs as much as the rest of a submission.
+        view, place = await run_in_threadpool(self._submitted, principal, draft, retry_key, backlog)
+        if not view.state.is_end:
+            self._dispatch.submitted(view.job)
+        if place is not None:
+            self._room.told(place)
+        return view
+
+    def _submitted(
+        self,
+        principal: Principal,
+        draft: Callable[[], Draft],
+        retry_key: IdempotencyKey | None,
+        backlog: Backlog | None,
+    ) -> tuple[JobView, Place | None]:
+        """The job, and the room that it takes: none where the request was there before, or its clip is."""
         if retry_key is not None:
-            earlier = await run_in_threadpool(_earlier, self._store.storage, retry_key)
+            earlier = _earlier(self._store.storage, retry_key)
             if earlier is not None:
-                return await run_in_threadpool(self._put_again, earlier, retry_key)
-        drafted = await run_in_threadpool(draft)
+                return self._store.view(self._put(earlier, retry_key).id), None  # what the first try did not come to
+        drafted = draft()
+        if drafted.is_seed_given and self._is_held(principal.project, drafted.spec.clip_id):
+            return self._answered(principal, drafted, retry_key), None
         estimate = drafted.offer.estimate(drafted.spec)
-        if drafted.is_seed_given and await run_in_threadpool(self._is_held, principal.project, drafted.spec.clip_id):
-            view = await run_in_threadpool(self._answered, principal, drafted, retry_key)
-            if not view.state.is_end:  # the clip has gone since: it is made as any other
-                self._dispatch.submitted(view.job)
-            return view
-        place = self._room.take(principal, estimate, await self._dispatch.backlog())
+        place = self._room.take(principal, estimate, backlog)
         try:
-            view = await run_in_threadpool(self._written, principal, drafted, estimate, retry_key)
+            return self._written(principal, drafted, estimate, retry_key), place
         except BaseException:
             self._room.give_back(place)
             raise
-        self._dispatch.submitted(view.job)
-        self._room.told(place)
-        return view
 
     def _written(
         self, principal: Principal, draft: Draft, estimate: float | None, retry_key: IdempotencyKey | None
@@ -80,10 +92,6 @@ class Submissions:
         with suppress(ClipGoneError, JobEndedError, NotFoundError):  # the view says what there is instead
             self._store.finish(job.id, "completed", by="api", from_ledger=True, device_seconds=0.0, cost=0.0)
         return self._store.view(job.id)
-
-    def _put_again(self, job: Job, retry_key: IdempotencyKey) -> JobView:
-        """What the first try may not have come to."""
-        return self._store.view(self._put(job, retry_key).id)
 
     def _put(self, job: Job, retry_key: IdempotencyKey | None) -> Job:
         try:
