@@ -42,8 +42,17 @@ async def _admin(request: Request) -> Principal:
     return principal
 
 
-Service = Annotated[VideoService, Depends(service_of)]
-Door = Annotated[Doorkeeper, Depends(door_of)]
+# Plain functions would each be run on a thread.
+async def _service(request: Request) -> VideoService:
+    return service_of(request)
+
+
+async def _door(request: Request) -> Doorkeeper:
+    return door_of(request)
+
+
+Service = Annotated[VideoService, Depends(_service)]
+Door = Annotated[Doorkeeper, Depends(_door)]
 Reader = Annotated[Principal, Depends(_reader)]
 Submitter = Annotated[Principal, Depends(_submitter)]
 Admin = Annotated[Principal, Depends(_admin)]
