@@ -1,4 +1,4 @@
-"""Online renderers with the scripted engine: what becomes of a job, whatever happens to it, its renderer and its queue."""
+"""Online renderers with the scripted engine: what becomes of a job, whatever befalls it, its renderer and its queue."""
 
 from __future__ import annotations
 
