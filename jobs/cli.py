@@ -183,6 +183,53 @@ def verify(out: str, /, *, rerender: int = 0, json: JsonFlag = False) -> int:
     return verify_output(out, num_rerender=rerender, as_json=json)
 
 
+@app.command
+def serve(
+    *,
+    out: str | None = None,
+    model: list[str] | None = None,
+    port: int | None = None,
+    host: str | None = None,
+    no_auth: bool = False,
+    insecure: bool = False,
+    config: str | None = None,
+    check: str | None = None,
+    threads: int | None = None,
+    workers: int | None = None,
+) -> int:
+    """Serve the videos API and its console on this machine, until told to stop; nothing asked for is ever lost.
+
+    Args:
+        out: Folder or s3://bucket/prefix that jobs and clips are in; out/serve if absent.
+        model: A model's name or its folder; several times for several. nano if absent.
+        port: 8000 if absent; 0 takes a free one.
+        host: Address to listen on; 127.0.0.1 if absent.
+        no_auth: Ask for no keys. On this machine's own address alone.
+        insecure: With --no-auth, on any address.
+        config: A Serve file to take all of this from; flags count for more.
+        check: Name every fault of a Serve file, and start nothing.
+        threads: CPU threads of one rank of a gang.
+        workers: The most gangs of a model; as many as fit if absent.
+    """
+    from jobs.serve import ServeCall, check_file, serve_here
+
+    if check is not None:
+        return check_file(check)
+    return serve_here(
+        ServeCall(
+            out=out,
+            models=tuple(model or ()),
+            host=host,
+            port=port,
+            no_auth=no_auth,
+            insecure=insecure,
+            config=config,
+            threads=threads,
+            workers=workers,
+        )
+    )
+
+
 keys = App(name="keys", help="API keys of an output, for the online service.", default_parameter=Parameter(negative=""))
 app.command(keys)
 
@@ -276,7 +323,7 @@ def run(arguments: list[str] | None = None) -> int:
 def main() -> None:
     arguments = sys.argv[1:]
     # A debugger that looks into --here needs the terminal.
-    is_with_ray = arguments[:1] in (["render"], ["retry"]) and "--here" not in arguments
+    is_with_ray = arguments[:1] in (["render"], ["retry"], ["serve"]) and "--here" not in arguments
     sys.exit(guarded(run) if is_with_ray else run())
 
 

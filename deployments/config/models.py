@@ -64,6 +64,7 @@ class ModelConfig(BaseModel):
         text_threads: threads of its text encoder.
         text_memory_gib: host memory that Ray books for it; none books nothing.
         label_selector: Ray node labels that a gang's nodes must have.
+        text_label_selector: the same of its text encoder's.
         drain_s: what a gang gets to put its clip down when it is to go: a step, and keeping the state.
         previews_every_s: how often a clip in work shows what it will be; none never.
     """
@@ -86,6 +87,7 @@ class ModelConfig(BaseModel):
     text_threads: Count = 1
     text_memory_gib: Positive | None = None
     label_selector: dict[str, str] = Field(default_factory=dict)
+    text_label_selector: dict[str, str] = Field(default_factory=dict)
     drain_s: Seconds = 120.0
     previews_every_s: float | None = Field(default=2.0, ge=0.2)
     scaling: ScalingConfig = ScalingConfig()

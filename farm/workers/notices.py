@@ -47,7 +47,12 @@ class DrainNotice:
 
 def drain_notice(storage: Storage, path: str, *, node_id: str) -> DrainNotice:
     """For a worker of the driver that puts its word at `path`, on that node."""
-    return DrainNotice(lambda: storage.exists(path), lambda: node_id in _draining_nodes())
+    return DrainNotice(lambda: storage.exists(path), lambda: is_draining(node_id))
+
+
+def is_draining(node_id: str) -> bool:
+    """Whether Ray drains that node (its hex id)."""
+    return node_id in _draining_nodes()
 
 
 def _draining_nodes() -> dict[str, Any]:

@@ -22,6 +22,18 @@ FLAGS: dict[str, set[str]] = {
     "cancel": {"--run"},
     "retry": {"--failed", "--clip", "--here", *EXECUTION},
     "verify": {"--rerender", "--json"},
+    "serve": {
+        "--out",
+        "--model",
+        "--port",
+        "--host",
+        "--no-auth",
+        "--insecure",
+        "--config",
+        "--check",
+        "--threads",
+        "--workers",
+    },
     "keys create": {
         "--name",
         "--project",

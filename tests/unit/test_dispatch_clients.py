@@ -94,7 +94,7 @@ def test_news_travels_in_batches() -> None:
         client = client_of(handle)
         for job in jobs(500):
             client.submitted(job)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
 
     asyncio.run(run())
 
