@@ -5,7 +5,7 @@
 
 What it costs in requests to the storage: to take it 1 listing, 1 look at the clock and 1 put; where somebody held it
 before, 1 listing, 1 read and 1 look at the clock more, and 1 deletion for each file of that holder; every 5 seconds
-1 listing and 1 put; 1 listing and 1 put to let go.
+1 listing and 1 put; 1 put and 1 look to let go.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ class Lease:
         self._thread.join()
         self._thread = None
         with suppress(StorageError):  # the lease ends by itself all the same
-            newest = self._newest()
-            if newest is not None and newest.number == self.epoch:  # else nobody asks for it any more
-                self._storage.replace(self._path(self.epoch, "end"), b"")
+            self._storage.replace(self._path(self.epoch, "end"), b"")
+            if not self._storage.exists(self._path(self.epoch, "json")):  # another has it, or all of it was removed
+                self._storage.delete(self._path(self.epoch, "end"))
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -1,7 +1,8 @@
-"""Taking the files of a job away, in an order that nobody who sleeps through it can undo.
+"""Taking the files of a job away, so that nobody who sleeps through it can undo it.
 
-A late end of the job (its writer slept while another ended and removed it) puts spec and listing anew. It then looks
-whether open/ or the states that it knew are there still; as open goes before spec here, one of the two must be gone.
+A late writer (it slept while another ended and removed the job) may put spec and listing anew. Either it does so before
+the states are cleared, and a second `unlist` after that takes them away; or it does after, and finds neither open/ nor
+the states that it knew, and takes away its traces itself.
 """
 
 from __future__ import annotations

@@ -230,6 +230,23 @@ def test_a_repeated_request_is_the_same_job(store: JobStore) -> None:
     assert store.open_ids() == {other.id}
 
 
+def test_a_removal_that_goes_on_later_leaves_a_key_that_was_used_again(store: JobStore) -> None:
+    first = store.submit(make_job(store), idempotency=key_of())
+    store.wish_cancel(first.id, by="ann")
+    store.remove(first.id)
+    again = store.submit(make_job(store), idempotency=key_of())
+    store.finish_removal(first)
+    assert store.submit(make_job(store), idempotency=key_of()) == again
+
+
+def test_a_job_that_is_being_removed_is_not_listed(store: JobStore) -> None:
+    job = store.submit(make_job(store))
+    store.wish_cancel(job.id, by="ann")
+    for path in list(store.storage.names(f"jobs/{job.id}/state")):
+        store.storage.delete(path)
+    assert store.list("ann").jobs == ()
+
+
 def test_no_key_is_stored(store: JobStore) -> None:
     store.submit(make_job(store), idempotency=key_of("the-clients-secret"))
     for path in store.storage.names():
