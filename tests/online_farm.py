@@ -7,6 +7,7 @@ with OnlineFarm.start(folder) as farm:
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import tempfile
 import threading
@@ -29,12 +30,14 @@ from deployments.inputs.addresses import Resolver, resolve_name
 from deployments.inputs.fetch import Fetcher
 from deployments.inputs.pictures import Pictures
 from deployments.inputs.settings import InputSettings
+from deployments.offers import Offer
 from deployments.opening import offer_of
 from deployments.service import VideoService
 from farm.files import Files
 from farm.keys import KeyStore, Scope
 from farm.ledger import Artifacts, commit_clip
 from farm.media import Thumbnailer, VideoWriter
+from farm.metrics import NoMeter
 from farm.provenance import Execution, Record, Worker, build_record
 from farm.queue.backlog import Backlog, Progress
 from farm.queue.dispatch import CancelAnswer, Dispatcher, ModelLane
@@ -42,6 +45,12 @@ from farm.queue.job import Job, JobFault
 from farm.queue.store import JobStore
 from farm.settings import Settings
 from farm.storage import Storage, open_storage
+from farm.workers.encoder import PromptEncoder
+from farm.workers.engine import WAN_BACKEND, ModelPlan, open_backend
+from farm.workers.listening import Listener
+from farm.workers.online import OnlineModel, OnlineRenderer
+from farm.workers.renderer import Renderer
+from farm.workers.workbench import Workbench
 
 LOOK_S = 0.2
 
@@ -167,6 +176,64 @@ class OnlineFarm:
     def files(self) -> set[str]:
         """All that lies under OUT."""
         return set(self.out.names())
+
+    @contextmanager
+    def rendering(self, *, num_renderers: int = 1, preview_every_s: float | None = None) -> Iterator[None]:
+        """Renderers at work on threads of this process: fake ones where the settings' engine is that.
+
+        At the end they put down what they are at.
+        """
+        with ExitStack() as stack:
+            for number in range(num_renderers):
+                for offer in self.service.offers.values():
+                    name = f"renderer {offer.name} {number}"
+                    stack.enter_context(self._renderer(offer, name=name, preview_every_s=preview_every_s))
+            yield
+
+    @contextmanager
+    def _renderer(self, offer: Offer, *, name: str, preview_every_s: float | None) -> Iterator[None]:
+        backend = open_backend(self.settings.engine or WAN_BACKEND)
+        plan = ModelPlan(
+            name=offer.name,
+            path=offer.ref.path,
+            fingerprint=offer.ref.fingerprint,
+            dtype=offer.card.dtype,
+            device="cpu",
+            threads=1,
+        )
+        text = PromptEncoder(
+            lambda: backend.open_text(plan),
+            self.out,
+            clean=backend.clean_prompt,
+            key=plan.embedding_key,
+            meter=NoMeter(),
+        )
+        with tempfile.TemporaryDirectory(prefix="wanfarm-online-") as folder:
+
+            def opened(should_stop: Callable[[], bool], listener: Listener) -> Renderer:
+                return Renderer(
+                    lambda: backend.open_render(plan),
+                    self.out,
+                    settings=self.settings,
+                    worker=Worker(host="here", pid=os.getpid()),
+                    bench=Workbench(Path(folder)),
+                    meter=NoMeter(),
+                    should_stop=should_stop,
+                    listener=listener,
+                    preview_every_s=preview_every_s,
+                )
+
+            model = OnlineModel(name=offer.name, path=offer.ref.path, warnings_of=backend.warnings_of)
+            renderer = OnlineRenderer(self.dispatcher, self.store, model, text, opened, name=name)
+            stop = threading.Event()
+            thread = threading.Thread(target=renderer.run, args=(stop.is_set,), name=name, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join(60.0)
+                renderer.close()
 
     def key(self, name: str = "default", *, scopes: Sequence[Scope] = ("submit", "read"), **values: Any) -> str:
         """The text of a key for the project of that name; the same for the same arguments."""

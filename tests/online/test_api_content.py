@@ -172,7 +172,7 @@ def test_a_signed_address_ends(tmp_path: Path) -> None:
 
 def test_the_same_on_s3(moto_s3: S3Endpoint) -> None:
     settings = Settings(storage_options={"s3": moto_s3.options})
-    with OnlineFarm.start(moto_s3.new_bucket(), settings=settings, api=ApiSettings()) as farm:
+    with OnlineFarm.start(f"s3://{moto_s3.new_bucket()}/out", settings=settings, api=ApiSettings()) as farm:
         with farm.client(farm.key()) as client:
             asked = {"prompt": "a red ball", "seed": 1, "image": f"data:image/png;base64,{PICTURE}"}
             job_id = client.post("/v1/videos", json=asked).json()["id"]
