@@ -137,8 +137,8 @@ class OnlineRenderer:
     def serve_one(self) -> Ending | None:
         """Do the next job; how this renderer is rid of it, None where there was none.
 
-        Raises, besides what `run` does, QueueAwayError where nobody is there to ask, StorageError where the storage does
-        not answer, and other TransientErrors; the job is then somebody else's.
+        Raises, besides what `run` does, QueueAwayError where nobody is there to ask, StorageError where the storage
+        does not answer, and other TransientErrors; the job is then somebody else's.
         """
         job = self._queue.take(self.name, self._model.name)
         if job is None:
