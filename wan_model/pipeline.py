@@ -24,7 +24,7 @@ from wan_model.sampling.solvers import SolverState
 from wan_model.text.encoder import TextEncoder
 from wan_model.text.states import TextStates
 from wan_model.vae import WanVAE
-from wan_model.vae.pixels import Frames, decoded_in_tiles, decoded_pixels
+from wan_model.vae.pixels import Frames, decoded_in_tiles, decoded_pixels, num_pieces
 from wan_model.weights.checkpoint import RepositorySampling
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class WanPipeline:
         *,
         parallel: Parallel = SINGLE,
         tiles: int | None = None,
-        on_chunk: Callable[[], None] | None = None,
+        on_chunk: Callable[[int, int], None] | None = None,
     ) -> Iterator[Frames]:
         """Frames of normalised latents, chunk by chunk as the VAE makes them: (f, H, W, 3) in 0 to 255.
 
@@ -174,7 +174,8 @@ class WanPipeline:
                 nothing. An exchange waits for a first rank whose caller is slow to ask for more, up to its time limit.
             tiles: decodes in so many tiles of rows (at most one a row of latents), one after the other, for little
                 memory: the first frames come with the last tile. For one rank only.
-            on_chunk: called on each rank after each piece of the work, frames or not.
+            on_chunk: called on each rank after each piece of the work, frames or not, with the pieces done and their
+                total. Where it raises on all ranks after the same piece, they are in step again.
 
         Raises:
             RequestError: tiles on several ranks, or none.
@@ -187,9 +188,10 @@ class WanPipeline:
         latents = latents.to(_device(vae))
         rows = parallel.rows.share(latents.shape[3])
         decoded = decoded_pixels(vae, latents, rows) if tiles is None else decoded_in_tiles(vae, latents, tiles)
-        for frames in decoded:
+        total = num_pieces(latents, tiles)
+        for done, frames in enumerate(decoded, start=1):
             if on_chunk is not None:
-                on_chunk()
+                on_chunk(done, total)
             if frames is not None:
                 yield frames
 

@@ -134,7 +134,7 @@ class Order:
 
 
 class Watch(Protocol):
-    """Who hears of a render's steps, and may end it between two of them."""
+    """Who hears of a render's steps, and may end it between two of them, or between two pieces of its decoding."""
 
     def stepped(self, done: int, total: int) -> None:
         """After every denoising step."""
@@ -146,7 +146,9 @@ class Watch(Protocol):
         """What the clip will look like, as far as can be told after that step; where the order wants previews."""
 
     def should_yield(self) -> bool:
-        """Asked after every step: whether to keep the state and put the clip down."""
+        """Whether to put the clip down: asked after every step, whose state is then kept, and between two pieces of
+        decoding, for which the last step's state was.
+        """
 
 
 class Unwatched:
@@ -180,7 +182,7 @@ class RenderEngine(Protocol):
             InputError: what the model cannot make.
             RenderError: NaN, or memory that ran out.
             GangError: a rank died or hangs; `rebuild` before the next order.
-            ClipYielded: the watch wished it; the state was kept.
+            ClipYielded: the watch wished it; the state was kept, of the last step where the clip was being decoded.
         """
 
     def rebuild(self) -> None:

@@ -5,7 +5,7 @@ For tests of everything around the model. Its prompts steer faults, half way thr
     fake:input   the input is bad                   fake:nan    NaN turns up
     fake:oom     memory runs out                    fake:bug    an error that nobody expected
     fake:die     the rank's process is killed       fake:hang   the rank does nothing any more, for ever
-    fake:slow=S  the clip takes S seconds more
+    fake:slow=S  its steps take S seconds more      fake:decode-slow=S   its decoding does
 
 and a fault's name may be followed by any of these, in this order:
 
@@ -22,6 +22,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -34,8 +35,10 @@ from farm.provenance import Execution
 from farm.sampler_state import header_for
 from farm.spec import ClipSpec
 from farm.workers.engine import Frames, ModelPlan, Order, SamplerState, Seat, Watch
+from farm.workers.previewing import Previewer
 
 CHUNK_FRAMES = 4
+PREVIEW_STRIDE = 8
 _FAULT = re.compile(r"fake:(input|nan|oom|bug|die|hang)(-decode)?(?:-rank=(\d+))?(-whole)?(?:-once=(\S+))?")
 
 Stage = Literal["denoise", "decode"]
@@ -100,6 +103,9 @@ class FakeRenderEngine:
         for first in range(0, spec.num_frames, CHUNK_FRAMES):
             if first and fault is not None:
                 fault.happen()
+            if first and watch.should_yield():
+                raise ClipYielded(f"put down after {first} of {spec.num_frames} frames")
+            time.sleep(_delay(spec.prompt, "decode-slow") * CHUNK_FRAMES / spec.num_frames)
             if self._seat is not None:
                 self._seat.beat()
             numbers = range(first, min(first + CHUNK_FRAMES, spec.num_frames))
@@ -119,11 +125,14 @@ class FakeRenderEngine:
         last = self._last_step(spec, begun)
         every_steps, every_s, kept_s = order.policy.every_steps or total, order.policy.every_s, time.monotonic()
         fault = _fault_of(order, rank=self._rank, stage="denoise")
+        previewer = Previewer(order, watch, fps=spec.fps / CHUNK_FRAMES)
         for step in range(begun + 1, last + 1):
             if step == (total + 1) // 2 and fault is not None:
                 fault.happen()
             time.sleep(_delay(spec.prompt) / total)
             watch.stepped(step, total)
+            if self._rank == 0:
+                previewer.offer(step, partial(_preview, spec, digest, clearness=step / total))
             is_yielding = watch.should_yield()
             is_due = step - kept >= every_steps or time.monotonic() - kept_s >= every_s
             if self._rank == 0 and (is_due or is_yielding or step == last):
@@ -191,8 +200,8 @@ def _digest(order: Order) -> bytes:
     return hashlib.sha256(asked).digest()
 
 
-def _delay(prompt: str) -> float:
-    found = re.search(r"fake:slow=([0-9.]+)", prompt)
+def _delay(prompt: str, name: str = "slow") -> float:
+    found = re.search(rf"fake:{name}=([0-9.]+)", prompt)
     return float(found[1]) if found else 0.0
 
 
@@ -202,3 +211,10 @@ def _frame(spec: ClipSpec, digest: bytes, number: int) -> Frames:
     columns = np.arange(spec.render_width)[None, :]
     planes = [(rows * (1 + digest[i] % 3) + columns * (1 + digest[i + 3] % 3) + digest[i + 6]) % 256 for i in range(3)]
     return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def _preview(spec: ClipSpec, digest: bytes, *, clearness: float) -> Frames:
+    """Every so many frames and pixels of the clip to come, out of grey: (F, H, W, 3)."""
+    numbers = range(0, spec.num_frames, CHUNK_FRAMES)
+    frames = np.stack([_frame(spec, digest, number)[::PREVIEW_STRIDE, ::PREVIEW_STRIDE] for number in numbers])
+    return (128 + (frames - 128.0) * clearness).astype(np.uint8)

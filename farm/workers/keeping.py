@@ -59,7 +59,7 @@ class StateKeeper:
 
 
 class ClipWatch:
-    """What a renderer does between two steps of a clip: count, keep, tell, and ask whether to stop.
+    """What a renderer does while a clip comes on: count, keep, tell, and ask whether to stop.
 
     Args:
         teller: of this try at the clip.

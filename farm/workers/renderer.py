@@ -46,7 +46,8 @@ class Renderer:
         storage: the output, which holds the ledger.
         bench: this process's local folder; it remembers which clips killed predecessors were at.
         policy: when the states of a clip in work are kept.
-        should_stop: asked before each clip and after each of its steps; a clip that has begun is put down.
+        should_stop: asked before each clip, after each of its steps and between pieces of its decoding; a clip that has
+            begun is put down.
         handover: where the engine holds one of two experts. The giver's clips end at the boundary, "advanced"; the
             taker's begin there, and one that is not so far is "skipped".
         listener: hears how clips come on.

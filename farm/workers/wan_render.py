@@ -23,6 +23,7 @@ from farm.sampler_state import StateHeader, header_for
 from farm.spec import ClipSpec
 from farm.workers.engine import Frames, ModelPlan, Order, SamplerState, Seat, Watch
 from farm.workers.wan_load import device_kind, load_model
+from farm.workers.wan_previews import Painter
 from farm.workers.wan_states import STATES_KEY
 from wan_model.conditioning import first_frame_from_image
 from wan_model.errors import NonFiniteError, RequestError
@@ -45,11 +46,11 @@ def open_render(plan: ModelPlan, seat: Seat | None) -> WanRenderEngine:
     pipeline = _loaded(plan, None if seat is None else seat.shared_folder)
     if seat is None:
         return WanRenderEngine(pipeline, plan)
-    return WanRenderEngine(pipeline, plan, group=_joined(plan, seat), on_chunk=seat.beat)
+    return WanRenderEngine(pipeline, plan, group=_joined(plan, seat), beat=seat.beat)
 
 
 class WanRenderEngine:
-    """Renders alone, or as one of the ranks of `group`."""
+    """Renders alone, or as one of the ranks of `group`. `beat` is called after each piece of decoding."""
 
     def __init__(
         self,
@@ -57,12 +58,13 @@ class WanRenderEngine:
         plan: ModelPlan,
         *,
         group: Group = ALONE,
-        on_chunk: Callable[[], None] | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipeline = pipeline
         self._plan = plan
         self._group = group
-        self._on_chunk = on_chunk
+        self._beat = beat
+        self._painter = Painter(pipeline)
 
     def environment(self, *, is_tame: bool = False) -> Execution:
         parallel, is_shared = self._plan.parallel, self._plan.parallel.degree > 1 and not is_tame
@@ -87,7 +89,7 @@ class WanRenderEngine:
             group = ALONE if order.is_tame else self._group
             latents = self._denoised(order, watch, group)
             if self._plan.experts != "high":
-                yield from self._decoded(latents, group, tiles=self._tiles(order.is_tame))
+                yield from self._decoded(latents, watch, group, tiles=self._tiles(order.is_tame))
 
     def rebuild(self) -> None:
         """Nothing can break that an exception leaves behind."""
@@ -102,22 +104,29 @@ class WanRenderEngine:
         )
         return max(TAME_TILES, tiles or 0) if is_tame else tiles
 
-    def _decoded(self, latents: torch.Tensor, group: Group, *, tiles: int | None) -> Iterator[Frames]:
-        """With tiles by the first rank alone."""
-        if tiles is None:
-            yield from self._pipeline.decode(latents, parallel=group.parallel, on_chunk=self._on_chunk)
-        elif group.parallel.is_first:
-            yield from self._pipeline.decode(latents, tiles=tiles, on_chunk=self._on_chunk)
+    def _decoded(self, latents: torch.Tensor, watch: Watch, group: Group, *, tiles: int | None) -> Iterator[Frames]:
+        """With tiles by the first rank alone. ClipYielded, on all ranks that decode after the same piece."""
+        if tiles is not None and not group.parallel.is_first:
+            return
+        group = group if tiles is None else ALONE
+
+        def between_pieces(done: int, total: int) -> None:
+            self._beat()
+            if done < total and group.agree(watch.should_yield()):
+                raise ClipYielded(f"put down after piece {done} of {total} of its decoding")
+
+        yield from self._pipeline.decode(latents, parallel=group.parallel, tiles=tiles, on_chunk=between_pieces)
 
     def _denoised(self, order: Order, watch: Watch, group: Group) -> torch.Tensor:
         """The latents after the last step. ClipYielded."""
-        spec, text = order.spec, order.text
+        spec, text, params = order.spec, order.text, _params(order.spec)
         state = None if order.state is None else _solver_state(order.state)
         keeper = _Keeper(order, self._headers(order), watch) if group.parallel.is_first else None
+        previews = self._painter.previews(order, watch, params, start=state) if group.parallel.is_first else None
         steps = self._pipeline.steps(
             _states(text.positive),
             None if text.negative is None else _states(text.negative),
-            _params(spec),
+            params,
             first_frame=None if order.image is None else _first_frame(order.image, spec),
             state=state,
             parallel=group.parallel,
@@ -125,6 +134,8 @@ class WanRenderEngine:
         )
         for state in steps:
             watch.stepped(state.step, spec.num_inference_steps)
+            if previews is not None:
+                previews.offer(state)
             is_yielding = group.agree(watch.should_yield())
             if keeper is not None:
                 keeper.offer(state, is_due=is_yielding)

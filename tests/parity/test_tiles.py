@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -89,11 +88,17 @@ def test_the_halos_of_the_official_decoders() -> None:
 
 def test_frames_come_with_the_last_tile_and_every_piece_is_told() -> None:
     pipeline = parallel_cases.text_to_video()
-    latents, pieces = draw(1, 16, 3, 4, 3), itertools.count()
-    chunks = list(pipeline.decode(latents, tiles=2, on_chunk=lambda: next(pieces)))
+    latents, pieces = draw(1, 16, 3, 4, 3), list[tuple[int, int]]()
+    chunks = list(pipeline.decode(latents, tiles=2, on_chunk=lambda *piece: pieces.append(piece)))
     whole = np.concatenate(list(pipeline.decode(latents)))
     assert [len(chunk) for chunk in chunks] == [1, 4, 4]
-    assert next(pieces) == 3 + 2 * 3  # the front's latent frames, then each tile's
+    assert pieces == [(done, 9) for done in range(1, 10)]  # the front's latent frames, then each tile's
+    pieces.clear()
+    list(pipeline.decode(latents, tiles=9, on_chunk=lambda *piece: pieces.append(piece)))
+    assert pieces[-1] == (15, 15)  # four rows make four tiles at most
+    pieces.clear()
+    list(pipeline.decode(latents, on_chunk=lambda *piece: pieces.append(piece)))
+    assert pieces == [(1, 3), (2, 3), (3, 3)]
     differing = np.abs(np.concatenate(chunks).astype(int) - whole)
     assert differing.max() <= 1
     assert (differing > 0).mean() <= 1e-3

@@ -29,7 +29,7 @@ def decoded_pixels(vae: WanVAE, latents: Tensor, rows: RowShare) -> Iterator[Fra
     for chunk in vae.decode(latents, rows=rows):
         if not rows.all_true(bool(torch.isfinite(chunk).all())):
             raise NonFiniteError("NaN or infinity in the decoded frames")
-        pixels = rows.gather(_levels(chunk))
+        pixels = rows.gather(to_levels(chunk))
         yield None if pixels is None else pixels.cpu().numpy()
 
 
@@ -52,11 +52,17 @@ def decoded_in_tiles(vae: WanVAE, latents: Tensor, num_tiles: int) -> Iterator[F
             chunk = vae.frames(tile.decode(vae.decoder, front, cache))
             if not torch.isfinite(chunk).all():
                 raise NonFiniteError("NaN or infinity in the decoded frames")
-            rows.append(_levels(chunk).cpu())
+            rows.append(to_levels(chunk).cpu())
             yield torch.cat(rows, dim=1).numpy() if tile is last else None
 
 
-def _levels(chunk: Tensor) -> Tensor:
+def num_pieces(latents: Tensor, num_tiles: int | None) -> int:
+    """Of how many pieces the decoding of latents (1, C, F, H, W) consists: what either function yields."""
+    _, _, num_frames, num_rows, _ = latents.shape
+    return num_frames if num_tiles is None else num_frames * (1 + min(num_tiles, num_rows))
+
+
+def to_levels(chunk: Tensor) -> Tensor:
     """Frames (1, 3, F, H, W) in [-1, 1] -> (F, H, W, 3) in 0 to 255."""
     levels = (chunk[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
     return levels.round().to(torch.uint8).permute(1, 2, 3, 0).contiguous()

@@ -57,7 +57,7 @@ class Assignment:
         return not self._unanswered and not self.is_broken
 
     def stop(self) -> None:
-        """Have the clip put down after the step in work."""
+        """Have the clip put down after the step or the piece of decoding in work."""
         if not self._is_stopping:
             self._is_stopping = True
             for rank in self._ranks:
@@ -88,7 +88,7 @@ class Assignment:
             self.is_broken = bool(self._unanswered) or not all(map(_is_harmless, self._faults.values()))
             raise self._verdict()
         if self._is_yielded:
-            raise ClipYielded("put down between two steps; its state was kept")
+            raise ClipYielded("put down between two steps, or two pieces of decoding; its state was kept")
 
     def _note(self, letter: Letter, watch: Watch) -> Frames | None:
         rank = letter.rank
@@ -98,13 +98,15 @@ class Assignment:
             case Kept(state=state):
                 watch.keep(state)
             case Previewed(step=step, image=image):
+                self._crew.seen(rank)
                 watch.preview(step, image)
             case Decoded():
                 self._pulse.beat(rank, at_s=letter.at_s)
+                self._ask(rank, watch)
             case Chunk(frames=frames):
                 return frames
             case Done(is_yielded=is_yielded):
-                self._is_yielded |= is_yielded
+                self._is_yielded |= is_yielded and rank == 0  # it has the frames, whatever the others left undone
                 self._answered(rank)
             case Failed() | Gone() as fault:
                 self._faults.setdefault(rank, fault)
@@ -119,8 +121,11 @@ class Assignment:
         self._enter(letter.rank, "denoise" if done < total else "decode", at_s=letter.at_s)
         if letter.rank == 0:
             watch.stepped(done, total)
-            if watch.should_yield():
-                self.stop()
+        self._ask(letter.rank, watch)
+
+    def _ask(self, rank: int, watch: Watch) -> None:
+        if rank == 0 and watch.should_yield():
+            self.stop()
 
     def _enter(self, rank: int, stage: str, *, at_s: float) -> None:
         self._pulse.watch([rank], (stage, self._shape), now_s=at_s)

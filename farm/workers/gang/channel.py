@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from farm.workers.gang.messages import Chunk, Gone, Message
+from farm.workers.gang.messages import Chunk, Gone, Message, Previewed
 
 # Decoded chunks that wait for the leader; with more, rank 0 waits. A clip's length must not show in memory.
 CHUNKS_AHEAD = 2
@@ -35,6 +35,7 @@ class Channel:
         self._inbox = inbox
         self._outbox = SimpleQueue[Message | None]()
         self._room = threading.Semaphore(CHUNKS_AHEAD)
+        self._preview_room = threading.Semaphore()
         self._is_closing = False
         self._threads = [
             threading.Thread(target=run, name=f"rank-{rank}-{run.__name__}", daemon=True)
@@ -50,6 +51,10 @@ class Channel:
     def taken(self) -> None:
         """A chunk of this rank has been used."""
         self._room.release()
+
+    def seen(self) -> None:
+        """A preview of this rank has been shown."""
+        self._preview_room.release()
 
     def close(self) -> None:
         """Shut it for both sides; waits for the threads."""
@@ -67,6 +72,8 @@ class Channel:
         with suppress(Exception):
             while not self._is_closing:
                 message: Message = self._connection.recv()
+                if isinstance(message, Previewed) and not self._preview_room.acquire(blocking=False):
+                    continue  # one waits already: a leader that is slow shall not be shown what is long past
                 self._inbox.put(Letter(rank=self._rank, message=message, at_s=time.monotonic()))
                 if isinstance(message, Chunk):
                     self._room.acquire()

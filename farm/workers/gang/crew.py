@@ -59,6 +59,10 @@ class Crew:
         """A chunk of this rank has been used: it may send another."""
         self._channels[rank].taken()
 
+    def seen(self, rank: int) -> None:
+        """A preview of this rank has been shown: the next one is let through."""
+        self._channels[rank].seen()
+
     def leave(self, *, timeout_s: float) -> None:
         """Let the ranks end by themselves, then kill."""
         self._send_all(Leave())

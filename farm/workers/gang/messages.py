@@ -49,7 +49,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """To the ranks: keep the state after the step in work, and put the clip down."""
+    """To the ranks: put the clip down after the step in work, whose state is kept, or the piece of decoding."""
 
     number: int
 
