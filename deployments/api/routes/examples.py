@@ -8,7 +8,7 @@ VIDEO: dict[str, Any] = {
     "id": "video_01kaxq3v5zk7g2m9c4d8e6f0ah",
     "object": "video",
     "model": "nano",
-    "prompt": "a red circle moving right on a blue background",
+    "prompt": "a red circle moving right on a black background",
     "status": "in_progress",
     "progress": 45,
     "created_at": 1795496400,
@@ -59,14 +59,14 @@ VIDEO_LIST: dict[str, Any] = {
 }
 
 CREATE: dict[str, Any] = {
-    "prompt": "a red circle moving right on a blue background",
+    "prompt": "a red circle moving right on a black background",
     "seconds": "2",
     "size": "64x64",
     "seed": 7,
     "tags": {"scene": "7"},
 }
 
-REMIX = {"prompt": "a green circle moving right on a blue background"}
+REMIX = {"prompt": "a green circle moving right on a black background"}
 EXTEND = {"prompt": "the circle goes on", "seconds": "2"}
 EXTENSION = {**EXTEND, "video": {"id": VIDEO["id"]}}
 DELETED = {"id": VIDEO["id"], "object": "video.deleted", "deleted": True}
