@@ -22,14 +22,13 @@ from deployments.clients import HandleQueue
 from deployments.config import AppConfig
 from deployments.encoding import RemoteText
 from deployments.served import plan_of, served_model
-from farm import metrics
 from farm.metrics import Meter
 from farm.queue.store import JobStore
 from farm.settings import Settings
 from farm.storage import open_storage
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import WAN_BACKEND, ModelPlan, open_backend
-from farm.workers.gang import Gang
+from farm.workers.gang import Gang, Standing
 from farm.workers.gang.hosts import HostedRanks
 from farm.workers.notices import DrainNotice, is_draining
 from farm.workers.online import OnlineModel, OnlineRenderer
@@ -121,6 +120,7 @@ class RendererReplica:
 
 def _gang(plan: ModelPlan, settings: Settings, folder: Path, meter: Meter) -> Gang:
     timing, ranks = gang_timing(settings), None
+    standing = Standing(meter, model=plan.name, degree=plan.parallel.degree)
     if plan.parallel.num_hosts > 1:
         # In the bundles that Serve has reserved for this replica, and frees with it.
         ranks = HostedRanks(plan, place_s=timing.place_s, lent=get_current_placement_group())
@@ -129,7 +129,8 @@ def _gang(plan: ModelPlan, settings: Settings, folder: Path, meter: Meter) -> Ga
         backend=settings.engine or WAN_BACKEND,
         folder=folder,
         timing=timing,
-        on_break=lambda reason: meter.record(metrics.GANG_REBUILDS, reason=reason),
+        on_break=standing.broke,
+        on_state=standing.tell,
         ranks=ranks,
     )
 

@@ -16,6 +16,8 @@ DTypeFlag = Literal["float32", "bfloat16"]
 CfgFlag = Literal[1, 2]
 ScopeFlag = Literal["submit", "read", "admin"]
 
+MAX_PORT = 65535
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,13 @@ class Execution:
     address: Annotated[str | None, Parameter(help="Join this Ray cluster instead of starting one here.")] = None
     grace: Annotated[float, Parameter(help="Seconds that steps in work get after a signal.")] = 30.0
     gpus: Annotated[int | None, Parameter(help="Have the joined cluster bring so many first.")] = None
+    metrics_port: Annotated[int | None, Parameter(help="Gauges of the run; a Ray started here gets the next.")] = None
     degrees: Annotated[Degrees, Parameter(name="*")] = Degrees()
 
     def check(self) -> None:
-        """UsageError where GPUs are asked of nobody."""
+        """UsageError where GPUs are asked of nobody, or a port is none."""
+        if self.metrics_port is not None and not 0 < self.metrics_port < MAX_PORT:
+            raise UsageError(f"--metrics-port takes a port from 1 to {MAX_PORT - 1}, not {self.metrics_port}")
         if self.gpus is not None and (self.gpus < 1 or self.address is None):
             raise UsageError("--gpus takes a number from 1 on, of a cluster that --address joins")
 

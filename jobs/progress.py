@@ -35,6 +35,11 @@ class Tally:
             self._ends.popleft()
 
     @property
+    def idle_s(self) -> float:
+        """Since a clip ended, or this drive began."""
+        return time.monotonic() - (self._ends[-1] if self._ends else self._begun_s)
+
+    @property
     def num_left(self) -> int:
         return max(0, self.total - self.done - self.failed)
 

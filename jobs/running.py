@@ -19,6 +19,7 @@ from farm.settings import Settings
 from farm.storage import Storage
 from farm.workers.workbench import clear_bench
 from jobs.calls import Execution
+from jobs.exporter import Measured, run_gauges
 from jobs.fleet import Layout, Machine, lay_out
 from jobs.printing import say
 from jobs.progress import Lines, Tally, progress_display
@@ -73,7 +74,13 @@ def drive_segments(
         from jobs.drive import Drive
         from jobs.guarded import Guards
 
-        with ray_session(execution.address) as session, progress_display() as display:
+        port = execution.metrics_port
+        with (
+            run_gauges(out, lease.run_id, port=port) as gauges,
+            ray_session(execution.address, metrics_port=None if port is None else port + 1) as session,
+            progress_display() as plain_display,
+        ):
+            display = Measured(plain_display, gauges)
             drain.listen()  # Ray took SIGTERM
             if execution.gpus is not None:
                 session.summon(execution.gpus, note=display.note)

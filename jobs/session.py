@@ -82,14 +82,16 @@ class Session:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Session]:
+def ray_session(address: str | None, *, metrics_port: int | None = None) -> Iterator[Session]:
     """Ray for as long as the block lasts. A local cluster's processes die with this one, however it ends.
+
+    Such a cluster's agent exports metrics at that port, at any where it is None.
 
     UsageError where there is no cluster at `address`.
     """
     if address is None:
         with _local_folder() as folder, _native_stderr_to(folder / "driver.err"):
-            with _closing(_start_local(folder)) as session:
+            with _closing(_start_local(folder, metrics_port)) as session:
                 yield session
     else:
         refuse_if_absent(address)
@@ -114,7 +116,7 @@ def leave_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _start_local(folder: Path) -> Session:
+def _start_local(folder: Path, metrics_port: int | None) -> Session:
     # Token authentication, Ray's default, would write to ~/.ray; a cluster of one private machine needs none.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray = _import_ray()
@@ -128,6 +130,7 @@ def _start_local(folder: Path) -> Session:
                 log_to_driver=False,
                 logging_level="CRITICAL",
                 _temp_dir=str(folder),
+                _metrics_export_port=metrics_port,
             )
         except (SystemExit, Interrupted) as error:  # SystemExit is how Ray takes a SIGTERM
             raise RayLostError(f"stopped while Ray started; {AGAIN}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.metrics import BACKLOG_SECONDS, GANGS, QUEUE_CLIPS, Meter
+from farm.metrics import BACKLOG_SECONDS, QUEUE_CLIPS, RENDERERS, Meter
 from farm.queue.job import Status
 
 
@@ -134,5 +134,5 @@ def measure(backlog: Backlog, meter: Meter) -> None:
         meter.record(QUEUE_CLIPS, model.num_queued, state="queued", model=name)
         meter.record(QUEUE_CLIPS, model.num_running, state="in_progress", model=name)
         meter.record(BACKLOG_SECONDS, model.seconds, model=name)
-        meter.record(GANGS, model.num_busy, state="busy", model=name)
-        meter.record(GANGS, model.num_renderers - model.num_busy, state="idle", model=name)
+        meter.record(RENDERERS, model.num_busy, state="busy", model=name)
+        meter.record(RENDERERS, model.num_renderers - model.num_busy, state="idle", model=name)

@@ -47,6 +47,8 @@ class PromptEncoder:
         self._meter = meter
         self._states: OrderedDict[str, bytes] = OrderedDict()
         self._free_bytes = memory_bytes
+        for result in ("memory", "storage", "encoded"):
+            meter.begin(EMBEDDING_CACHE, result=result)
 
     def encode(self, prompt: str) -> bytes:
         """The states of one prompt, as safetensors bytes."""

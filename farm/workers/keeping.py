@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -65,6 +66,7 @@ class ClipWatch:
         teller: of this try at the clip.
         every_steps: so many done steps may be lost at most; with None a state's writing is never waited for.
         should_stop: whether the clip is to be put down.
+        shape, degree: labels of its steps' times.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class ClipWatch:
         should_stop: Callable[[], bool],
         meter: Meter,
         model: str,
+        shape: str,
+        degree: int,
     ) -> None:
         self._keeper = keeper
         self._note = note
@@ -85,14 +89,24 @@ class ClipWatch:
         self._should_stop = should_stop
         self._meter = meter
         self._model = model
+        self._labels = {"model": model, "shape": shape, "degree": str(degree)}
+        self._stepped_s: float | None = None
 
     def stepped(self, done: int, total: int) -> None:
+        self._time()
         if self._every_steps is not None and done - self._keeper.kept_step > self._every_steps:
             self._keeper.flush()
         self._keeper.check()
         self._note.stepped(done)
         self._meter.record(metrics.DENOISE_STEPS, model=self._model)
         self._teller.stepped(done, total)
+
+    def _time(self) -> None:
+        # Not the first of a try: that one has loading, compiling and sending of states in it.
+        now_s = time.monotonic()
+        if self._stepped_s is not None:
+            self._meter.record(metrics.STEP_TIMES, now_s - self._stepped_s, **self._labels)
+        self._stepped_s = now_s
 
     def keep(self, state: SamplerState) -> None:
         self._keeper.keep(state)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from farm import ledger, metrics
 from farm.metrics import Meter
-from farm.provenance import Record, Worker, build_record
+from farm.provenance import Execution, Record, Worker, build_record
 from farm.settings import Settings
 from farm.storage.base import Storage
 from farm.workers.making import ClipJob, Clock
@@ -21,6 +21,13 @@ class Publisher:
         self._settings = settings
         self._worker = worker
         self._meter = meter
+
+    def expect(self, job: ClipJob, execution: Execution) -> None:
+        """Clips of that model are going to be made like this: have what they cost begin at nothing."""
+        device, model = execution.device, job.model_name
+        self._meter.begin(metrics.DEVICE_SECONDS, device=device, model=model)
+        if self._settings.price(device) is not None:
+            self._meter.begin(metrics.COST, device=device, model=model, currency=self._settings.currency)
 
     def publish(self, made: Made) -> Outcome:
         """Commit a clip. TakenOverError where another worker has begun it since, or it was deleted."""
@@ -57,6 +64,7 @@ class Publisher:
             execution=work.execution,
         )
         ledger.write_failure(self._storage, letter)
+        self._meter.record(metrics.DEAD_LETTERS, error_class=last.error_class, model=work.job.model_name)
         work.turn.forget()
         return work.end("failed", error_class=last.error_class, message=last.reason)
 
@@ -86,15 +94,16 @@ class Publisher:
         )
 
     def _measure(self, record: Record, clock: Clock, *, has_won: bool) -> None:
-        meter, device = self._meter, record.execution.device
+        meter, device, model, video = self._meter, record.execution.device, record.model_name, record.video
         for stage, seconds in clock.timings.items():
             meter.record(metrics.STAGE_SECONDS, seconds, stage=stage)
-        meter.record(metrics.DEVICE_SECONDS, record.device_seconds, device=device)
-        meter.record(metrics.COST, record.cost or 0.0, device=device)
+            meter.record(metrics.STAGE_WORK, seconds, stage=stage, model=model)
+        meter.record(metrics.DEVICE_SECONDS, record.device_seconds, device=device, model=model)
+        if record.cost is not None and record.currency is not None:
+            meter.record(metrics.COST, record.cost, device=device, model=model, currency=record.currency)
         if not has_won:
             meter.record(metrics.PUBLISH_CONFLICTS)
             return
-        video, model = record.video, record.model_name
         meter.record(metrics.CLIP_RENDER_SECONDS, clock.elapsed_s, model=model)
         meter.record(metrics.FRAMES, video.num_frames, model=model)
         meter.record(metrics.VIDEO_SECONDS, video.num_frames / video.fps, model=model)

@@ -20,7 +20,7 @@ from farm.errors import (
     UsageError,
 )
 from farm.files import Files
-from farm.metrics import Meter
+from farm.metrics import Meter, Shapes
 from farm.provenance import Execution, Worker
 from farm.settings import Settings
 from farm.spec import ClipSpec
@@ -78,6 +78,7 @@ class Renderer:
         self._name = f"{worker.host}:{worker.pid}"
         self._bench = bench
         self._meter = meter
+        self._shapes = Shapes()
         self._policy = policy or CheckpointPolicy()
         self._should_stop = should_stop
         self._handover = handover
@@ -133,7 +134,8 @@ class Renderer:
             return Outcome(clip_id=clip_id, status="existing")
         if self._handover is not None and self._handover.is_giver and self._is_past(self._handover.step(job.spec), job):
             return Outcome(clip_id=clip_id, status="advanced")
-        self._whole_engine().execution(job.spec)  # a gang starts now: loading weights is no clip's time
+        execution = self._whole_engine().execution(job.spec)  # a gang starts now: loading weights is no clip's time
+        self._publisher.expect(job, execution)
         work = self._begun(job)
         with work.in_hand():
             return self._publisher.give_up(work) if work.ladder.is_used_up else self._made(work)
@@ -198,7 +200,7 @@ class Renderer:
             high_noise=start.high_noise,
             preview_every_s=self._preview_every_s,
         )
-        watch = self._watch(work, begun_at=start.step)
+        watch = self._watch(work, begun_at=start.step, degree=execution.degree)
         try:
             advanced = self._advanced(work, engine, order, execution, watch)
             return advanced or self._rendered(work, engine, order, execution, watch)
@@ -238,6 +240,7 @@ class Renderer:
         # Taking over what another gang has just done is no resumption.
         is_resumed = start.state is not None and (work.job.spent is None or start.step != take_over_at)
         work.resumed_at += (start.step,) if is_resumed else ()
+        self._meter.record(metrics.RESUMES, float(is_resumed), model=work.job.model_name)
         work.discarded += start.discarded
         work.keeper = StateKeeper(work.turn, self._keeping, kept_step=start.step)
         self._count_lost(work, go_on_at=start.step)
@@ -249,7 +252,8 @@ class Renderer:
         work.note.stepped(go_on_at)
         self._meter.record(metrics.LOST_STEPS, lost_steps, model=work.job.model_name)
 
-    def _watch(self, work: Work, *, begun_at: int) -> ClipWatch:
+    def _watch(self, work: Work, *, begun_at: int, degree: int) -> ClipWatch:
+        spec = work.job.spec
         teller = Teller(self._listener, work.job)
         teller.began(begun_at)
         return ClipWatch(
@@ -260,6 +264,8 @@ class Renderer:
             should_stop=self._should_stop,
             meter=self._meter,
             model=work.job.model_name,
+            shape=self._shapes.label(width=spec.width, height=spec.height, num_frames=spec.num_frames),
+            degree=degree,
         )
 
     def _whole_engine(self) -> RenderEngine:

@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import ray
 
-from farm import metrics
 from farm.errors import GangStartError
 from farm.metrics import Meter
 from farm.provenance import Worker
@@ -27,7 +26,7 @@ from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, RenderEngine, open_backend
-from farm.workers.gang import Gang, GangTiming
+from farm.workers.gang import Gang, GangTiming, Standing
 from farm.workers.making import ClipJob
 from farm.workers.notices import DrainNotice, drain_notice
 from farm.workers.outcomes import outcome_in, outcome_table, spent_on, with_outcome
@@ -191,12 +190,14 @@ class RenderStage(_Leader):
 
 def open_gang(setup: StageSetup, folder: Path, *, meter: Meter) -> RenderEngine:
     """The engine of every degree: ranks in processes of their own, led from here."""
+    standing = Standing(meter, model=setup.model.name, degree=setup.model.parallel.degree)
     return Gang(
         setup.model,
         backend=setup.backend,
         folder=folder,
         timing=gang_timing(setup.settings),
-        on_break=lambda reason: meter.record(metrics.GANG_REBUILDS, reason=reason),
+        on_break=standing.broke,
+        on_state=standing.tell,
     )
 
 

@@ -11,7 +11,7 @@ from jobs.cli import app, run
 
 ASKED = {"--model", "--profile", "--codec", "--dtype", "--seed", "--strict", "--keep-columns"}
 DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal", "--expert-pools"}
-EXECUTION = {"--threads", "--workers", "--address", "--grace", "--gpus", *DEGREES}
+EXECUTION = {"--threads", "--workers", "--address", "--grace", "--gpus", "--metrics-port", *DEGREES}
 FLAGS: dict[str, set[str]] = {
     "render": {"--out", "--max-failed", *ASKED, *EXECUTION},
     "validate": {"--json", *ASKED},
@@ -105,6 +105,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["pause", "/nowhere/at/all"], "nothing was ever rendered"),
         (["render", "m.parquet", "--out", "o", "--cfg-degree", "3"], "cfg-degree"),
         (["render", "m.parquet", "--out", "o", "--goal", "fame"], "goal"),
+        (["render", "m.parquet", "--out", "o", "--metrics-port", "65535"], "--metrics-port"),
         (["render", "m.parquet", "--out", "o", "--expert-pools", "three"], "expert-pools"),
         (["keys", "create", "/nowhere"], "--name"),
         (["keys", "create", "/nowhere", "--name", "x", "--scope", "root"], "--scope"),

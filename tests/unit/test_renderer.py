@@ -40,6 +40,10 @@ class CountingMeter:
         assert set(labels) == set(series.labels)
         self.seen.append((series.name, tuple(labels.values())))
 
+    def begin(self, series: Series, **labels: str) -> None:
+        assert set(labels) == set(series.labels)
+        assert series.kind == "counter"
+
 
 def spec_of(prompt: str = "a red circle", **more: Any) -> ClipSpec:
     values: dict[str, Any] = {

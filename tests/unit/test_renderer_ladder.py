@@ -24,7 +24,7 @@ from farm.errors import (
 )
 from farm.layout import state_path
 from farm.ledger import Attempt
-from farm.metrics import LOST_STEPS, Series
+from farm.metrics import LOST_STEPS, NoMeter, Series
 from farm.parallelism import ParallelPlan
 from farm.provenance import comparable
 from farm.storage import MemoryStorage, Storage
@@ -32,7 +32,7 @@ from farm.workers.engine import CheckpointPolicy
 from farm.workers.renderer import MAX_ATTEMPTS
 
 
-class LostSteps:
+class LostSteps(NoMeter):
     """A meter of one series."""
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ Each rank is a process of its own, at degree 1 too, so that whatever becomes of 
     timing      how long a rank may be silent                 hosts     ranks on several hosts, through Ray
     messages    what leader and ranks say to each other       remote    channels between hosts
     channel     how it travels                                faults    errors of ranks, raised again at their leader
+    standing    what a gang does, as gauges
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from farm.workers.gang.gang import Gang
+    from farm.workers.gang.standing import Standing
     from farm.workers.gang.timing import GangTiming
 
-__all__ = ["Gang", "GangTiming"]
+__all__ = ["Gang", "GangTiming", "Standing"]
 
-_HOMES = {"Gang": "farm.workers.gang.gang", "GangTiming": "farm.workers.gang.timing"}
+_HOMES = {
+    "Gang": "farm.workers.gang.gang",
+    "GangTiming": "farm.workers.gang.timing",
+    "Standing": "farm.workers.gang.standing",
+}
 
 
 def __getattr__(name: str) -> Any:

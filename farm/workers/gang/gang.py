@@ -16,6 +16,7 @@ from farm.workers.gang.assignment import Assignment
 from farm.workers.gang.crew import Crew
 from farm.workers.gang.launch import LocalRanks, RankSet
 from farm.workers.gang.messages import Ready
+from farm.workers.gang.standing import State
 from farm.workers.gang.timing import GangTiming, Pulse
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Gang:
         backend: "module:Class", opened by each rank.
         folder: for the error output of ranks on this host, in files without names.
         on_break: called with the class name of what broke the gang; it is built anew at the next order.
+        on_state: called with what the gang does from now on; None is nothing, as there is none.
         ranks: where they run; None is on this host, or in a placement group of the gang's own.
     """
 
@@ -39,12 +41,14 @@ class Gang:
         folder: Path,
         timing: GangTiming | None = None,
         on_break: Callable[[str], None] | None = None,
+        on_state: Callable[[State | None], None] = lambda _: None,
         ranks: RankSet | None = None,
     ) -> None:
         self._plan = plan
         self._backend = backend
         self._timing = timing or GangTiming()
         self._on_break = on_break
+        self._on_state = on_state
         self._ranks = ranks or _rank_set(plan, folder, self._timing)
         self._pulse = Pulse(self._timing)
         self._crew: Crew | None = None
@@ -78,6 +82,7 @@ class Gang:
             pulse=self._pulse,
             timing=self._timing,
         )
+        self._on_state("rendering")
         yield from self._carried_out(self._assignment, watch)
 
     def rebuild(self) -> None:
@@ -102,6 +107,7 @@ class Gang:
         finally:
             if assignment.is_over and self._assignment is assignment:
                 self._assignment = None
+                self._on_state("idle")
             elif not assignment.is_broken:
                 assignment.stop()
 
@@ -114,10 +120,18 @@ class Gang:
         if self._crew is not None and (loss := self._crew.loss()) is not None:
             _LOG.warning("the gang broke between two clips: %s", loss)
             self._broken_by(RankLostError.__name__)
-        if self._crew is None:
-            self._crew = Crew(self._ranks, self._plan, backend=self._backend, load_s=self._timing.load_s)
-            self._ready = self._crew.ready
-        return self._crew
+        return self._crew or self._started()
+
+    def _started(self) -> Crew:
+        self._on_state("starting")
+        try:
+            crew = Crew(self._ranks, self._plan, backend=self._backend, load_s=self._timing.load_s)
+        except BaseException:
+            self._on_state(None)
+            raise
+        self._crew, self._ready = crew, crew.ready
+        self._on_state("idle")
+        return crew
 
     def _broken_by(self, cause: str) -> None:
         self._break()
@@ -128,6 +142,7 @@ class Gang:
         crew, self._crew, self._assignment = self._crew, None, None
         if crew is not None:
             crew.kill()
+        self._on_state(None)
 
 
 def _rank_set(plan: ModelPlan, folder: Path, timing: GangTiming) -> RankSet:
