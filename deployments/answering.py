@@ -12,6 +12,7 @@ from deployments.api.app import make_app
 from deployments.clients import DispatchClient
 from deployments.config import AppConfig
 from deployments.opening import open_service
+from farm.workers.ray_metrics import RayMeter
 
 # A thread that comes back from the storage waits so long, by default 5 ms, for another that computes; a submission
 # comes back a dozen times.
@@ -27,4 +28,4 @@ class ApiReplica:
         self._dispatcher = dispatcher
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return make_app(open_service(self._config, DispatchClient(self._dispatcher)))
+        return make_app(open_service(self._config, DispatchClient(self._dispatcher), meter=RayMeter()))

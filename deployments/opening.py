@@ -13,6 +13,7 @@ from deployments.service import VideoService
 from farm.calibration import read_calibration
 from farm.cost import Fleet, clip_seconds, work_of
 from farm.files import Files
+from farm.metrics import Meter
 from farm.models import Card, chosen_model
 from farm.queue.store import JobStore
 from farm.settings import Settings
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from deployments.clients import DispatchPort
 
 
-def open_service(config: AppConfig, dispatch: DispatchPort, *, settings: Settings | None = None) -> VideoService:
+def open_service(
+    config: AppConfig, dispatch: DispatchPort, *, settings: Settings | None = None, meter: Meter | None = None
+) -> VideoService:
     """The service of one output. Hashes the weights of its models where nobody here has done so yet."""
     settings = settings or Settings.from_env()
     out = open_storage(config.out, options=settings.options_for("s3"))
@@ -35,6 +38,7 @@ def open_service(config: AppConfig, dispatch: DispatchPort, *, settings: Setting
         pictures=Pictures(config.inputs, Fetcher(config.inputs, Files(settings))),
         settings=config.api,
         currency=settings.currency,
+        meter=meter,
     )
 
 

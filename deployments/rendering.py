@@ -85,6 +85,7 @@ class RendererReplica:
                 preview_every_s=model.config.previews_every_s,
             ),
             name=serve.get_replica_context().replica_id.unique_id,
+            meter=meter,
         )
         self._fault: Exception | None = None
         gang.start()

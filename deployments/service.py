@@ -26,6 +26,7 @@ from deployments.room import Room
 from deployments.submissions import Submissions
 from farm.control import Action, Command, give_command, standing_stop
 from farm.errors import JobActiveError, NotFoundError
+from farm.metrics import Meter, NoMeter
 from farm.queue import ids
 from farm.queue.backlog import Backlog, Progress
 from farm.queue.idempotency import IdempotencyKey
@@ -91,6 +92,7 @@ class VideoService:
         settings: ApiSettings | None = None,
         currency: str = "USD",
         clock: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
         self.store = store
         self.dispatch = dispatch
@@ -99,7 +101,7 @@ class VideoService:
         self.currency = currency
         self.room = Room(self.settings.limits, clock=clock)
         self._pictures = pictures
-        self._submissions = Submissions(store, dispatch, self.room, pictures)
+        self._submissions = Submissions(store, dispatch, self.room, pictures, meter=meter or NoMeter())
         self._drafting = Drafting(offers, pictures, inputs_uri=store.storage.uri)
 
     @property

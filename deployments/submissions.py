@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from deployments.drafts import Draft, warnings_for
+from deployments.errors import LimitedError
 from deployments.inputs.pictures import Pictures
 from deployments.principal import Principal
 from deployments.refusals import reused_key
@@ -20,6 +21,7 @@ from deployments.room import Place, Room
 from farm.errors import ClipGoneError, IdempotencyConflict, JobEndedError, NotFoundError
 from farm.ledger import read_record
 from farm.ledger.refs import holders_of
+from farm.metrics import SUBMISSIONS, Meter
 from farm.queue import ids
 from farm.queue.backlog import Backlog
 from farm.queue.idempotency import IdempotencyKey, earlier_submission
@@ -34,11 +36,16 @@ if TYPE_CHECKING:
 class Submissions:
     """Takes jobs on for one output. For one event loop; storage calls run on threads."""
 
-    def __init__(self, store: JobStore, dispatch: DispatchPort, room: Room, pictures: Pictures) -> None:
+    def __init__(
+        self, store: JobStore, dispatch: DispatchPort, room: Room, pictures: Pictures, *, meter: Meter
+    ) -> None:
         self._store = store
         self._dispatch = dispatch
         self._room = room
         self._pictures = pictures
+        self._meter = meter
+        for result in ("queued", "answered", "repeated", "limited"):
+            meter.begin(SUBMISSIONS, result=result)
 
     async def submit(
         self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
@@ -64,16 +71,29 @@ class Submissions:
         if retry_key is not None:
             earlier = _earlier(self._store.storage, retry_key)
             if earlier is not None:
-                return self._store.view(self._put(earlier, retry_key).id), None  # what the first try did not come to
+                view = self._store.view(self._put(earlier, retry_key).id)  # what the first try did not come to
+                self._meter.record(SUBMISSIONS, result="repeated")
+                return view, None
         drafted = draft()
         if drafted.is_seed_given and self._is_held(principal.project, drafted.spec.clip_id):
-            return self._answered(principal, drafted, retry_key), None
+            view = self._answered(principal, drafted, retry_key)
+            self._meter.record(SUBMISSIONS, result="answered")
+            return view, None
         estimate = drafted.offer.estimate(drafted.spec)
-        place = self._room.take(principal, estimate, backlog)
+        place = self._taken(principal, estimate, backlog)
         try:
-            return self._written(principal, drafted, estimate, retry_key), place
+            view = self._written(principal, drafted, estimate, retry_key)
+            self._meter.record(SUBMISSIONS, result="queued")
+            return view, place
         except BaseException:
             self._room.give_back(place)
+            raise
+
+    def _taken(self, principal: Principal, estimate: float | None, backlog: Backlog | None) -> Place:
+        try:
+            return self._room.take(principal, estimate, backlog)
+        except LimitedError:
+            self._meter.record(SUBMISSIONS, result="limited")
             raise
 
     def _written(

@@ -170,8 +170,8 @@ JOB_SECONDS = Series(
 SUBMISSIONS = Series(
     name="farm_submissions",
     kind="counter",
-    about="Requests for a video, by what became of them (queued, answered, repeated, refused).",
-    labels=("result", "model"),
+    about="Requests for a video, by what became of them (queued, answered, repeated, limited).",
+    labels=("result",),
 )
 GANGS = Series(
     name="farm_gangs",

@@ -22,6 +22,7 @@ import httpx2
 import numpy as np
 import numpy.typing as npt
 import uvicorn
+from meters import Remembered
 
 from deployments.api.app import make_app
 from deployments.api.settings import ApiSettings
@@ -99,6 +100,7 @@ class OnlineFarm:
     service: VideoService
     settings: Settings
     base_url: str
+    meter: Remembered
     secrets: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -122,13 +124,14 @@ class OnlineFarm:
         lanes = {offer.name: ModelLane() for offer in offers}
         dispatcher = Dispatcher(store, lanes)
         dispatcher.rebuild()
-        dispatch = LocalDispatch(dispatcher)
+        dispatch, meter = LocalDispatch(dispatcher), Remembered()
         service = VideoService(
             store=store,
             dispatch=dispatch,
             offers={offer.name: offer for offer in offers},
             pictures=Pictures(inputs, Fetcher(inputs, Files(settings), resolve=resolve)),
             settings=api or ApiSettings(is_open=True),
+            meter=meter,
         )
         with ExitStack() as stack:
             stack.enter_context(_every(look_every_s, dispatcher.look))
@@ -142,6 +145,7 @@ class OnlineFarm:
                 service=service,
                 settings=settings,
                 base_url=base_url,
+                meter=meter,
             )
 
     def finish(self, job_id: str, *, frames: npt.NDArray[np.uint8] | None = None) -> Record:
@@ -224,7 +228,7 @@ class OnlineFarm:
                 )
 
             model = OnlineModel(name=offer.name, path=offer.ref.path, warnings_of=backend.warnings_of)
-            renderer = OnlineRenderer(self.dispatcher, self.store, model, text, opened, name=name)
+            renderer = OnlineRenderer(self.dispatcher, self.store, model, text, opened, name=name, meter=self.meter)
             stop = threading.Event()
             thread = threading.Thread(target=renderer.run, args=(stop.is_set,), name=name, daemon=True)
             thread.start()

@@ -38,6 +38,7 @@ from farm.errors import (
     TransientError,
 )
 from farm.ledger.lease import LEASE_S
+from farm.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, Meter, NoMeter
 from farm.queue.claim import JobLease
 from farm.queue.client import Ending, QueueClient
 from farm.queue.faults import fault_of
@@ -60,6 +61,9 @@ RUN_ID = "online"
 IDLE_S = 0.2
 # ... and to one that is away, or while the storage is: from the first to the second.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+
+
+ENDS: tuple[Ending, ...] = ("completed", "answered", "failed", "cancelled")
 
 
 class PromptStates(Protocol):
@@ -96,6 +100,7 @@ class OnlineRenderer:
         name: str,
         lease_s: float = LEASE_S,
         beat_s: float = BEAT_S,
+        meter: Meter | None = None,
     ) -> None:
         self.name = name
         self._queue = queue
@@ -104,6 +109,7 @@ class OnlineRenderer:
         self._text = text
         self._lease_s = lease_s
         self._beat_s = beat_s
+        self._meter = meter or NoMeter()
         self._is_leaving: Callable[[], bool] = lambda: False
         self._attendance: Attendance | None = None
         self._renderer = open_renderer(self._should_stop, _Forwarded(lambda: self._attendance))
@@ -146,6 +152,8 @@ class OnlineRenderer:
         ending: Ending = "put down"
         try:
             ending = self._ending(job)
+            if ending in ENDS:
+                self._meter.record(JOB_SECONDS, self._age_s(job), status=ending, model=self._model.name)
         finally:
             with suppress(QueueAwayError):  # it looks into the storage itself
                 self._queue.ended(self.name, job.id, ending)
@@ -157,6 +165,10 @@ class OnlineRenderer:
 
     def _should_stop(self) -> bool:
         return self._is_leaving() or (self._attendance is not None and self._attendance.should_stop)
+
+    def _age_s(self, job: Job) -> float:
+        # By this host's clock: to ask the storage for its own may cost a request.
+        return max(0.0, time.time() - job.created_at)
 
     def _ending(self, job: Job) -> Ending:
         try:
@@ -195,6 +207,8 @@ class OnlineRenderer:
 
     def _rendered(self, lease: JobLease) -> Outcome:
         job, storage = lease.job, self._store.storage
+        if lease.epoch == 1:
+            self._meter.record(JOB_WAIT_SECONDS, self._age_s(job), model=self._model.name)
         if ledger.read_record(storage, job.clip_id) is not None:
             return Outcome(clip_id=job.clip_id, status="existing")
         if lease.epoch == 1:

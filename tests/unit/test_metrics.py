@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from example_renders import job_of, renderer_of
 from gang_orders import PLAN, order_of
+from meters import Remembered
 from scripted_engine import ScriptedEngine
 
 from farm import metrics
@@ -27,28 +28,6 @@ from jobs.exporter import run_gauges
 from jobs.progress import Tally
 
 FAKE = "farm.workers.fake:FakeBackend"
-
-
-class Meter:
-    """Remembers."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, ...], float] = {}
-        self.counts: dict[tuple[str, ...], int] = {}
-
-    def record(self, series: Series, value: float = 1.0, **labels: str) -> None:
-        assert set(labels) == set(series.labels), series.name
-        key = (series.name, *(labels[name] for name in series.labels))
-        is_gauge = series.kind == "gauge"
-        self.values[key] = value if is_gauge else self.values.get(key, 0.0) + value
-        self.counts[key] = self.counts.get(key, 0) + 1
-
-    def begin(self, series: Series, **labels: str) -> None:
-        assert series.kind == "counter"
-        self.record(series, 0.0, **labels)
-
-    def of(self, series: Series) -> dict[tuple[str, ...], float]:
-        return {key[1:]: value for key, value in self.values.items() if key[0] == series.name}
 
 
 @pytest.fixture
@@ -82,7 +61,7 @@ def test_shapes_beyond_the_limit_share_a_label() -> None:
 
 
 def test_a_clip_in_numbers(out: Storage, tmp_path: Path) -> None:
-    meter, job = Meter(), job_of()
+    meter, job = Remembered(), job_of()
     assert renderer_of(out, tmp_path, ScriptedEngine(), meter=meter).render(job).status == "committed"
     spec = job.spec
     assert meter.of(metrics.FRAMES) == {("fake",): spec.num_frames}
@@ -97,7 +76,7 @@ def test_a_clip_in_numbers(out: Storage, tmp_path: Path) -> None:
 
 
 def test_a_lost_rank_in_numbers(out: Storage, tmp_path: Path) -> None:
-    meter = Meter()
+    meter = Remembered()
     engine = ScriptedEngine({6: RankLostError("rank 1 was killed")})
     assert renderer_of(out, tmp_path, engine, meter=meter).render(job_of()).status == "committed"
     assert meter.of(metrics.RESUMES) == {("fake",): 1}
@@ -105,7 +84,7 @@ def test_a_lost_rank_in_numbers(out: Storage, tmp_path: Path) -> None:
 
 
 def test_a_dead_letter_in_numbers(out: Storage, tmp_path: Path) -> None:
-    meter = Meter()
+    meter = Remembered()
     engine = ScriptedEngine({6: InputError("bad")})
     assert renderer_of(out, tmp_path, engine, meter=meter).render(job_of()).status == "failed"
     assert meter.of(metrics.DEAD_LETTERS) == {("InputError", "fake"): 1}
@@ -114,7 +93,7 @@ def test_a_dead_letter_in_numbers(out: Storage, tmp_path: Path) -> None:
 
 def test_a_gang_says_again_what_it_does_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "SAY_AGAIN_S", 0.01)
-    meter = Meter()
+    meter = Remembered()
     gang = Standing(meter, model="m", degree=4)
     assert meter.of(metrics.CLIPS)[("failed", "m")] == 0  # counters are there before their first event
     gang.tell("starting")
