@@ -50,9 +50,9 @@ class Book:
         """The job of that clip that is in work."""
         return self._clips.get(clip_id)
 
-    def add(self, job: Job, *, version: int) -> Entry:
+    def add(self, job: Job, clip_id: str) -> Entry:
         """A job that was not known; it is queued."""
-        entry = Entry(job=job, seconds=self.lane(job.model).seconds(job), version=version)
+        entry = Entry(job=job, clip_id=clip_id, seconds=self.lane(job.model).seconds(job))
         self.entries[job.id] = entry
         self._queue(entry)
         return entry
@@ -61,12 +61,12 @@ class Book:
         """The job whose turn it is, still queued. Those before it whose clip is in work are set aside."""
         lane = self.lane(model)
         for entry in lane.answerable:
-            if entry.job.clip_id not in self._clips:
+            if entry.clip_id not in self._clips:
                 return entry
-        while (head := lane.head()) is not None and head.job.clip_id in self._clips:
+        while (head := lane.head()) is not None and head.clip_id in self._clips:
             lane.pull(head)
             head.place = "waiting"
-            self._waiting.setdefault(head.job.clip_id, []).append(head)
+            self._waiting.setdefault(head.clip_id, []).append(head)
         return head
 
     def begin(self, entry: Entry, run: Run) -> None:
@@ -77,7 +77,7 @@ class Book:
         self._leave_queue(entry)
         entry.place, entry.run, entry.is_returned = "running", run, False
         lane.running[entry.job.id] = entry
-        self._clips[entry.job.clip_id] = entry
+        self._clips[entry.clip_id] = entry
         self.owners.count(entry, running=1)
 
     def put_back(self, entry: Entry) -> None:
@@ -119,7 +119,7 @@ class Book:
 
     def _leave_queue(self, entry: Entry) -> None:
         """Wherever it waits."""
-        lane, clip_id = self.lane_of(entry), entry.job.clip_id
+        lane, clip_id = self.lane_of(entry), entry.clip_id
         if entry.is_answerable:
             lane.answerable.remove(entry)
         elif entry.place == "waiting":
@@ -131,7 +131,7 @@ class Book:
         self._count_queued(entry, -1)
 
     def _leave_work(self, entry: Entry, *, is_made: bool) -> None:
-        lane, clip_id = self.lane_of(entry), entry.job.clip_id
+        lane, clip_id = self.lane_of(entry), entry.clip_id
         del lane.running[entry.job.id], self._clips[clip_id]
         entry.run = None
         self.owners.count(entry, running=-1)

@@ -62,7 +62,7 @@ class Desk:
         self._policy = policy
         self._expired_s = now_s
         # Versions of two dispatchers, one after the other, are not the same: each begins with the time.
-        self._versions = itertools.count(time.time_ns() // 1_000_000)
+        self._versions = itertools.count(time.time_ns() // 1000)
 
     def seat(self, renderer: str, model: str, now_s: float) -> Seat:
         """Of a renderer that has just been heard of."""
@@ -92,10 +92,10 @@ class Desk:
         entry.version = next(self._versions)
         self.changed.append(entry.job.id)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Job, clip_id: str) -> None:
         """A new job, unless it is not."""
         if job.id not in self.book.entries and job.id not in self.ended:
-            self.note(self.book.add(job, version=0))
+            self.note(self.book.add(job, clip_id))
 
     def begin(self, entry: Entry, renderer: str | None, now_s: float) -> None:
         """It is handed out; with None, it is in work elsewhere."""
@@ -107,7 +107,7 @@ class Desk:
     def adopt(self, entry: Entry, renderer: str, now_s: float) -> None:
         """It is at a job that was not handed to it here; where another has it, or its clip, their leases decide."""
         is_elsewhere = entry.run is not None and entry.run.renderer is None
-        is_free = entry.place == "queued" and self.book.runner_of(entry.job.clip_id) is None
+        is_free = entry.place == "queued" and self.book.runner_of(entry.clip_id) is None
         if not is_elsewhere and not is_free:
             return
         if (other := self.at(self.seats[renderer])) is not None:
@@ -197,11 +197,11 @@ class Desk:
         job = sighting.job
         if sighting.state.is_end:
             return
-        self.add(job)
+        self.add(job, sighting.clip_id)
         entry = self.book.entries.get(job.id)
         if entry is None:  # it has ended meanwhile
             return
-        is_free = entry.place == "queued" and self.book.runner_of(job.clip_id) is None
+        is_free = entry.place == "queued" and self.book.runner_of(entry.clip_id) is None
         if sighting.state.status == "in_progress" and is_free:
             self.begin(entry, None, now_s)
         if sighting.is_cancel_wished and not entry.is_cancelling:

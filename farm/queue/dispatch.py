@@ -7,6 +7,7 @@ two of them at once make nothing twice.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Literal
 from farm.queue.backlog import Backlog, ModelBacklog, Pause, Progress
 from farm.queue.client import Answer, Ending
 from farm.queue.desk import Desk, Policy
+from farm.queue.entries import Entry
 from farm.queue.forecast import Forecast, forecast, outlook
 from farm.queue.job import Job, Status
 from farm.queue.lane import Lane, ModelLane
@@ -132,8 +134,9 @@ class Dispatcher:
 
     def submitted(self, job: Job) -> None:
         """A job has just been put into the storage."""
+        clip_id = job.clip_id
         with self._changing() as (desk, _):
-            desk.add(job)
+            desk.add(job, clip_id)
 
     def cancel(self, job_id: str) -> CancelAnswer:
         """Its cancellation is wished. Writes nothing."""
@@ -173,6 +176,19 @@ class Dispatcher:
         with self._lock:
             found = [self._progress(job_id, self._clock()) for job_id in wanted]
         return {progress.job_id: progress for progress in found if progress is not None}
+
+    def upcoming(self, model: str, count: int) -> tuple[Job, ...]:
+        """The queued jobs of a model that are expected to begin next, in their order."""
+        with self._lock:
+            queued = self._desk.book.entries
+            first = next((job_id for job_id, entry in queued.items() if _is_queued(entry, model)), None)
+        if first is None:
+            return ()
+        self._look_ahead((first,))
+        with self._lock:
+            entries = (self._desk.book.entries.get(job_id) for job_id in self._forecasts[model].starts)
+            waiting = (entry.job for entry in entries if entry is not None and _is_queued(entry, model))
+            return tuple(itertools.islice(waiting, count))
 
     # What its owner calls.
 
@@ -247,3 +263,7 @@ class Dispatcher:
     def _model_backlog(self, lane: Lane, now_s: float) -> ModelBacklog:
         speed = lane.clips_per_minute(now_s, window_s=self._policy.window_s, since_s=self._begun_s)
         return model_backlog(self._desk, lane, now_s, clips_per_minute=speed)
+
+
+def _is_queued(entry: Entry, model: str) -> bool:
+    return entry.place == "queued" and entry.job.model == model

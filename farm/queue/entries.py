@@ -74,6 +74,7 @@ class Entry:
     """A job that has not ended.
 
     Args:
+        clip_id: the job's, which takes it a while to tell.
         seconds: of one gang, as estimated when it came.
         ticket: of its item in the heap; None where it has none that counts.
         is_returned: a renderer had it and lost it: it goes before all others of its project.
@@ -82,8 +83,9 @@ class Entry:
     """
 
     job: Job
+    clip_id: str
     seconds: float
-    version: int
+    version: int = 0
     place: Place = "queued"
     ticket: int | None = None
     is_returned: bool = False

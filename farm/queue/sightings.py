@@ -46,6 +46,7 @@ class Sighting:
     """A job as it lies in the storage."""
 
     job: Job
+    clip_id: str
     state: JobState
     is_cancel_wished: bool
 
@@ -69,7 +70,12 @@ def standing_pause(store: OpenJobs) -> Pause | None:
 def _sighting(store: OpenJobs, job_id: str) -> Sighting | None:
     try:
         job = store.get(job_id)
-        return Sighting(job=job, state=store.state(job_id), is_cancel_wished=store.is_cancel_wished(job_id))
+        return Sighting(
+            job=job,
+            clip_id=job.clip_id,
+            state=store.state(job_id),
+            is_cancel_wished=store.is_cancel_wished(job_id),
+        )
     except NotFoundError:
         return None
     except ValueError as error:  # a file that nobody can read must not stop the queue

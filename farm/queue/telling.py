@@ -36,7 +36,7 @@ def progress_of(desk: Desk, entry: Entry, now_s: float, *, ahead: Forecast | Non
 def _start(desk: Desk, entry: Entry, now_s: float, *, ahead: Forecast | None) -> tuple[int | None, float | None]:
     """How many go before it, and in how many seconds it begins."""
     if entry.place == "waiting":
-        runner = desk.book.runner_of(entry.job.clip_id)
+        runner = desk.book.runner_of(entry.clip_id)
         return 0, 0.0 if runner is None else desk.book.lane_of(runner).remaining_s(runner, now_s)
     if entry.place == "queued" and ahead is not None:
         return ahead.start(entry.job.id, now_s)
