@@ -10,9 +10,9 @@ import pytest
 
 from farm.control import give_command
 from farm.errors import StorageUnavailableError, UsageError
+from farm.run_facts import RunCard, write_card
 from farm.storage import LocalStorage, MemoryStorage
 from jobs import control
-from farm.run_facts import RunCard, write_card
 from jobs.stops import ControlWatch
 
 RUN = "0123456789abcdef"
