@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 
 # A cancellation is to be heard during the step in work: steps of large models take half a minute.
 BEAT_S = 1.0
+# Steps of small models come faster than talk is worth.
+GAP_S = 0.2
 # With the dispatcher away the storage is asked, which costs a request.
 ASK_STORAGE_S = 5.0
 
@@ -29,7 +31,7 @@ class Attendance:
     """A `farm.workers.listening.Listener` of one job, for as long as the block lasts.
 
     Args:
-        beat_s: the dispatcher hears of the job so often, and at once after each step.
+        beat_s: the dispatcher hears of the job so often, and after each step unless it has just heard.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Attendance:
         self._preview: bytes | None = None
         self._asked_storage_s = time.monotonic()
         self._news = threading.Event()
-        self._is_over = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._talk, name=f"attend-{lease.job.id}", daemon=True)
 
     @property
@@ -61,7 +63,7 @@ class Attendance:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over = True
+        self._over.set()
         self._news.set()
         self._thread.join()
 
@@ -78,9 +80,10 @@ class Attendance:
         self._news.set()
 
     def _talk(self) -> None:
-        while not self._is_over:
+        while not self._over.is_set():
             self._news.clear()
             self._tell()
+            self._over.wait(min(GAP_S, self._beat_s))
             self._news.wait(self._beat_s)
 
     def _tell(self) -> None:
