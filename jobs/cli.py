@@ -196,6 +196,7 @@ def serve(
     check: str | None = None,
     threads: int | None = None,
     workers: int | None = None,
+    metrics_port: int | None = None,
 ) -> int:
     """Serve the videos API and its console on this machine, until told to stop; nothing asked for is ever lost.
 
@@ -210,6 +211,7 @@ def serve(
         check: Name every fault of a Serve file, and start nothing.
         threads: CPU threads of one rank of a gang.
         workers: The most gangs of a model; as many as fit if absent.
+        metrics_port: Where Prometheus finds this machine's metrics.
     """
     from jobs.serve import ServeCall, check_file, serve_here
 
@@ -226,6 +228,7 @@ def serve(
             config=config,
             threads=threads,
             workers=workers,
+            metrics_port=metrics_port,
         )
     )
 

@@ -12,7 +12,7 @@ import shlex
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from farm.keys import SCOPES, KeyStore
 from farm.models import chosen_model
 from farm.settings import Settings
 from farm.storage import open_storage
+from jobs.calls import MAX_PORT
 from jobs.fleet import this_machine
 from jobs.printing import say
 from jobs.serve_layout import arguments_here
@@ -49,6 +50,7 @@ class ServeCall:
     config: str | None
     threads: int | None
     workers: int | None
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def serve_here(call: ServeCall) -> int:
     os.environ.update(ENVIRONMENT)
     grace_s = max(model.drain_s for model in config.models) + FAREWELL_S
     try:
-        with drained_by_signals(grace_s=grace_s) as drain, ray_session(None) as session:
+        with drained_by_signals(grace_s=grace_s) as drain, _own_ray(call.metrics_port) as session:
             drain.listen()  # Ray took SIGTERM
             serving = LocalServe(serve_values(config, host=door.host, port=door.port))
             _until_ready(serving, session)
@@ -105,6 +107,12 @@ def serve_here(call: ServeCall) -> int:
     except RayLostError as error:
         sys.stderr.write(f"wanfarm: {error}\n")
         leave_at_once(error.exit_code)
+
+
+def _own_ray(metrics_port: int | None) -> AbstractContextManager[Session]:
+    if metrics_port is not None and not 0 < metrics_port <= MAX_PORT:
+        raise UsageError(f"--metrics-port takes a port from 1 to {MAX_PORT}, not {metrics_port}")
+    return ray_session(None, metrics_port=metrics_port)
 
 
 def _asked(call: ServeCall, settings: Settings) -> tuple[AppConfig, Door]:

@@ -33,6 +33,7 @@ FLAGS: dict[str, set[str]] = {
         "--check",
         "--threads",
         "--workers",
+        "--metrics-port",
     },
     "keys create": {
         "--name",
