@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render serve test lint unit parity storage online e2e faults s3-test chaos chaos-gangs chaos-serve bench train-nano clean
+.PHONY: help setup setup-test render serve test lint unit parity storage online e2e faults s3-test console-test screenshots chaos chaos-gangs chaos-serve bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -73,6 +73,12 @@ faults: setup-test ## Faults of whole nodes, disks, gangs and pools: ten minutes
 
 s3-test: setup-test ## The suites that need a real S3 server (Ceph RGW; see tests/services)
 	$(PYTEST) tests/storage tests/e2e -m real_s3
+
+console-test: setup-test ## The console in a real browser (Chromium; see tests/services)
+	$(PYTEST) tests/console
+
+screenshots: setup-test ## Pictures of the console for the docs (Chromium)
+	$(BIN)/python tests/console/screenshots.py docs/screenshots
 
 chaos: setup-test ## Kill things at random moments for a while
 	$(PYTEST) tests/chaos/test_random_faults.py --timeout 3600

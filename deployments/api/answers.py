@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -192,9 +193,26 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+class Stop(Protocol):
+    """A standing pause or cancellation; `at` in ISO 8601."""
+
+    @property
+    def by(self) -> str: ...
+
+    @property
+    def at(self) -> str: ...
+
+
 class PauseAnswer(BaseModel):
+    """Who holds something, since when (seconds since 1970)."""
+
     by: str
-    at: str
+    at: int
+
+    @classmethod
+    def of(cls, stop: Stop | None) -> PauseAnswer | None:
+        """What the storage says of it."""
+        return None if stop is None else cls(by=stop.by, at=int(datetime.fromisoformat(stop.at).timestamp()))
 
 
 class ModelQueue(BaseModel):

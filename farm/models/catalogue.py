@@ -82,7 +82,7 @@ NANO_CARD = Card(
         negative_prompt="",
     ),
     limits=Limits(max_size=(96, 64), max_seconds=3.0),  # beyond, clips no longer show what was asked: docs/nano.md
-    advice=Advice(min_guidance=1.5, max_guidance=8.0, min_steps=8, stable_seconds=2.0),
+    advice=Advice(min_guidance=1.5, max_guidance=8.0, min_steps=8, stable_seconds=3.0),
     dtype="float32",
 )
 

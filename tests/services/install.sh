@@ -6,7 +6,8 @@ set -euo pipefail
 packages_of() {
     case "$1" in
         ceph) echo ceph-mon ceph-osd radosgw ceph-common ;;
-        *) echo "unknown service $1: ceph" >&2; return 2 ;;
+        chromium) echo chromium fonts-dejavu-core ;;
+        *) echo "unknown service $1: ceph, chromium" >&2; return 2 ;;
     esac
 }
 

@@ -36,7 +36,7 @@ async def resume_queue(service: Service, principal: Admin) -> Queue:
 
 async def _shown(service: VideoService, principal: Principal) -> Queue:
     backlog, stop = await service.backlog(), await service.standing_pause()
-    paused = None if stop is None else PauseAnswer(by=stop.by, at=stop.at)
+    paused = PauseAnswer.of(stop)
     if backlog is None:
         return Queue(dispatcher="away", paused=paused, models=[], renderers=[])
     sees_jobs = "admin" in principal.scopes

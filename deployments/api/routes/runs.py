@@ -67,7 +67,7 @@ def _shown(run: RunProgress, spent: Spent | None, currency: str) -> Run:
         model=card.model_name,
         manifest_uri=card.manifest_uri,
         status=_status(run),
-        stop=None if stop is None else PauseAnswer(by=stop.by, at=stop.at),
+        stop=PauseAnswer.of(stop),
         started_at=None if run.begun_s is None else int(run.begun_s),
         finished_at=None if run.ended_s is None else int(run.ended_s),
         num_rows=card.num_rows,

@@ -6,7 +6,7 @@ import { h, icon } from "../dom.js";
 
 export function adaptersField() {
   const rows = h("div", { class: "rows" });
-  const adding = h("button", { type: "button", class: "link", on: { click: () => add(null) } }, "Add an adapter");
+  const adding = h("button", { type: "button", class: "link", on: { click: add } }, "Add an adapter");
   const fault = h("p", { class: "fault", id: "field-adapters-fault", hidden: true });
   const element = h(
     "fieldset",
@@ -19,13 +19,11 @@ export function adaptersField() {
   /** @type {{name: string, title?: string}[]} */
   let known = [];
 
-  /** @param {Adapter | null} adapter */
-  function add(adapter) {
+  function add() {
     const options = known.map(({ name, title }) => h("option", { value: name }, title ?? name));
     const select = h("select", { "aria-label": "Adapter" }, options);
-    if (adapter) select.value = adapter.name;
     const scale = h("input", {
-      type: "number", step: "0.05", min: "-4", max: "4", value: String(adapter?.scale ?? 1), "aria-label": "Scale",
+      type: "number", step: "0.05", min: "-4", max: "4", value: "1", "aria-label": "Scale",
     });
     const row = h("div", { class: "row" }, select, scale);
     const remove = () => (row.remove(), adding.focus());
@@ -33,7 +31,7 @@ export function adaptersField() {
       h("button", { type: "button", class: "quiet square", "aria-label": "Remove this adapter", on: { click: remove } }, icon("close")),
     );
     rows.append(row);
-    if (!adapter) select.focus();
+    select.focus();
   }
 
   return {
@@ -44,11 +42,6 @@ export function adaptersField() {
       known = model.adapters ?? [];
       element.hidden = known.length === 0;
       rows.replaceChildren();
-    },
-    /** @param {Adapter[]} adapters */
-    set(adapters) {
-      rows.replaceChildren();
-      if (!element.hidden) adapters.forEach(add);
     },
     /** @returns {Adapter[]} */
     value: () =>

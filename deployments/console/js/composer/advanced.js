@@ -4,7 +4,6 @@ import { h } from "../dom.js";
 import { field, numberField, numberOf, setChoices } from "./fields.js";
 
 /** @typedef {import("../shapes.js").Model} Model */
-/** @typedef {import("../shapes.js").Video} Video */
 
 export function advancedFields() {
   const fields = {
@@ -44,15 +43,6 @@ export function advancedFields() {
         ...model.solvers.filter((name) => name !== defaults.solver).map((name) => ({ value: name, label: name })),
       ]);
       fields.negative_prompt.control.placeholder = defaults.negative_prompt || "none";
-    },
-    /** @param {Video | null} video null empties them */
-    set(video) {
-      for (const name of /** @type {const} */ (["num_inference_steps", "guidance_scale", "shift", "solver", "seed", "priority", "negative_prompt"])) {
-        fields[name].control.value = video?.[name] ?? "";
-      }
-      // The model's own solver is the choice without a name.
-      if (fields.solver.control.selectedIndex < 0) fields.solver.control.selectedIndex = 0;
-      fields.tags.control.value = Object.entries(video?.tags ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
     },
     /** What was entered, nothing of what was left to the model. @returns {Record<string, any>} */
     value() {

@@ -35,6 +35,7 @@ export class Composer {
   #picture = pictureField(() => this.#setMode("image"));
   #model = field("model", "Model", h("select"));
   #size = sizeField();
+  #pair = h("div", { class: "pair" }, this.#model.element, this.#size.element);
   #length = lengthField();
   #adapters = adaptersField();
   #advanced = advancedFields();
@@ -57,7 +58,7 @@ export class Composer {
       this.#modeSet, this.#modeFault,
       this.#prompt.element,
       this.#picture.element,
-      h("div", { class: "pair" }, this.#model.element, this.#size.element),
+      this.#pair,
       this.#length.element,
       this.#adapters.element,
       this.#advanced.element,
@@ -149,16 +150,13 @@ export class Composer {
     this.#showEstimate();
   }
 
-  /** Take over everything of a clip, to make another of it. @param {"remix" | "extend"} kind @param {Video} video */
+  /** Make another of a clip. @param {"remix" | "extend"} kind @param {Video} video */
   begin(kind, video) {
     clearFaults(this.fields, this.#rest);
     if (this.#models.has(video.model)) this.#model.control.value = video.model;
     this.#setModel();
     this.#prompt.control.value = video.prompt;
-    this.#size.set(video.size);
     this.#length.set(video.num_frames);
-    this.#advanced.set(video);
-    this.#adapters.set(video.adapters ?? []);
     this.#setOrigin({ kind, video });
     this.focus();
     this.#prompt.control.select();
@@ -166,14 +164,16 @@ export class Composer {
 
   /** @param {{kind: "remix" | "extend", video: Video} | null} origin */
   #setOrigin(origin) {
+    const hadOrigin = this.#origin !== null;
     this.#origin = origin;
     this.#modeSet.hidden = origin !== null;
     this.#originBar.hidden = origin === null;
     this.form.classList.toggle("has-origin", origin !== null);
     this.#setMode(origin ? "text" : this.mode);
-    // An extension is of its clip's model and size; only what happens next is open.
-    const isExtension = origin?.kind === "extend";
-    this.#model.control.disabled = this.#size.control.disabled = isExtension;
+    // Both are of their clip's settings. A remix has other words, an extension a length of its own besides.
+    for (const element of [this.#pair, this.#adapters.element, this.#advanced.element]) element.hidden = origin !== null;
+    this.#length.element.hidden = origin?.kind === "remix";
+    if (hadOrigin && !origin) this.#setModel();
     setText(this.#button.firstChild, { remix: "Render remix", extend: "Render extension" }[origin?.kind ?? ""] ?? "Render clip");
     if (!origin) return;
     const leave = h("button", { type: "button", class: "quiet square", "aria-label": "Make a new clip instead", on: { click: () => this.#setOrigin(null) } }, icon("close"));
@@ -184,13 +184,15 @@ export class Composer {
 
   /** @returns {{path: string, asked: Record<string, any>, picture: File | null}} */
   #request() {
-    const asked = { prompt: this.#prompt.control.value, ...this.#advanced.value() };
+    const prompt = this.#prompt.control.value;
     const length = { num_frames: this.#length.value() };
-    if (this.#origin?.kind === "extend") return { path: `/v1/videos/${this.#origin.video.id}/extend`, asked: { ...asked, ...length }, picture: null };
+    if (this.#origin) {
+      const asked = this.#origin.kind === "extend" ? { prompt, ...length } : { prompt };
+      return { path: `/v1/videos/${this.#origin.video.id}/${this.#origin.kind}`, asked, picture: null };
+    }
     const adapters = this.#adapters.value();
-    const whole = { ...asked, ...length, model: this.#model.control.value, size: this.#size.value(), ...(adapters.length ? { adapters } : {}) };
-    if (this.#origin) return { path: `/v1/videos/${this.#origin.video.id}/remix`, asked: whole, picture: null };
-    return { path: "/v1/videos", asked: whole, picture: this.mode === "image" ? this.#picture.file() : null };
+    const asked = { prompt, ...this.#advanced.value(), ...length, model: this.#model.control.value, size: this.#size.value(), ...(adapters.length ? { adapters } : {}) };
+    return { path: "/v1/videos", asked, picture: this.mode === "image" ? this.#picture.file() : null };
   }
 
   /** What need not be asked of the server. @returns {import("../shapes.js").Fault[]} */

@@ -32,13 +32,6 @@ export function sizeField() {
       }
       show();
     },
-    /** @param {string} size */
-    set(size) {
-      const isListed = [...select.options].some((option) => option.value === size);
-      select.value = isListed ? size : CUSTOM;
-      [width.value, height.value] = size.split("x");
-      show();
-    },
     value: () => (select.value === CUSTOM ? `${numberOf(width) ?? 0}x${numberOf(height) ?? 0}` : select.value),
   };
 }
