@@ -24,8 +24,7 @@ class Painter:
         self, order: Order, watch: Watch, params: SamplingParams, *, start: SolverState | None
     ) -> ClipPreviews | None:
         """Of a clip that goes on from `start`; None where none are wanted, or where there is no VAE to paint by."""
-        vae = self._pipeline.vae
-        if order.preview_every_s is None or vae is None:
+        if order.preview_every_s is None or (vae := self._pipeline.vae) is None:
             return None
         previewer = Previewer(order, watch, fps=order.spec.fps / vae.config.temporal_stride)
         has_image = order.image is not None
