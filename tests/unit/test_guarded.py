@@ -100,10 +100,10 @@ def watched(workers: Workers, guards: Guards, *, patience_s: float = 3600.0) -> 
     )
 
 
-def ask(drain: Drain) -> None:
+def ask(drain: Drain, number: int = 15) -> None:
     """A signal while clips are made."""
     with drain.patiently():
-        drain._handle(15, None)
+        drain._handle(number, None)
 
 
 def consume(stream: GuardedStream, statuses: list[str], *, at_first: Callable[[], object]) -> None:
@@ -157,10 +157,17 @@ def test_a_signal_has_clips_put_down_and_ends_the_driver(guards: Guards) -> None
     assert statuses == ["committed", "skipped"]
 
 
+def test_a_signal_that_comes_by_two_ways_is_one(guards: Guards) -> None:
+    ask(guards.drain)
+    ask(guards.drain)
+    assert guards.drain.is_asked
+    assert not guards.drain.is_over
+
+
 def test_a_second_signal_waits_for_nobody(guards: Guards) -> None:
     deaf = watched(Workers(is_deaf=True), guards)
     with pytest.raises(Interrupted, match="with clips in work"):
-        consume(deaf, [], at_first=lambda: (ask(guards.drain), ask(guards.drain)))
+        consume(deaf, [], at_first=lambda: (ask(guards.drain), ask(guards.drain, 2)))
 
 
 def test_what_stages_raise_comes_through_unless_they_were_halted(guards: Guards) -> None:
