@@ -141,8 +141,10 @@ def lay_out(
     """As many gangs as fit, of the degree that is chosen for the clips.
 
     On CPUs each rank gets the threads that are left to it; one thread and many gangs is the fastest for small models,
-    and memory decides otherwise for large ones. UsageError for counts that cannot be.
+    and memory decides otherwise for large ones. UsageError for counts that cannot be, and for a cluster of nothing.
     """
+    if machine.hardware.num_devices < 1:
+        raise UsageError("the cluster has no devices to render on: wait for its nodes, or have it bring some by --gpus")
     for name, count in (("--threads", threads), ("--workers", workers)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")

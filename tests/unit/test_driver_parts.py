@@ -87,6 +87,11 @@ def test_layout_takes_flags_and_still_fits() -> None:
         lay_out(machine(), [], wanted=Wanted(), threads=0, workers=None)
 
 
+def test_a_cluster_whose_nodes_are_not_there_yet_is_refused() -> None:
+    with pytest.raises(UsageError, match="no devices"):
+        lay_out(machine(cpus=0), [], wanted=Wanted(), threads=None, workers=None)
+
+
 def test_gangs_hold_the_devices_of_all_their_ranks() -> None:
     wanted = Wanted(ulysses_degree=2, cfg_degree=2)
     layout = lay_out(machine(cpus=16, gpus=8), demands(2), wanted=wanted, threads=None, workers=None)
