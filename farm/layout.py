@@ -20,6 +20,7 @@ EXPIRY = "expiry"
 REMOVING = "removing"
 IDEMPOTENCY = "idempotency"
 KEYS = "keys"
+INPUTS = "inputs"
 
 RECORD_SUFFIX = ".json"
 VIDEO_SUFFIX = ".mp4"

@@ -33,9 +33,9 @@ def erase(storage: Storage, job: Job) -> None:
     clear(storage, job)
 
 
-def is_gone(storage: Storage, job: Job) -> bool:
+def is_gone(storage: Storage, job_id: str) -> bool:
     """Whether a job that was there has been removed, or is about to be."""
-    return not storage.exists(open_path(job.id)) and not storage.exists(job_path(job.id))
+    return not storage.exists(open_path(job_id)) and not storage.exists(job_path(job_id))
 
 
 def holder_of(job: Job) -> str:

@@ -5,7 +5,7 @@ that are over are worked off, the oldest first, so nothing is read of the jobs t
 after its time.
 
 Half-made submissions are not looked for, as there are none (`farm.queue.store`): an idempotency key whose job was not
-put down is the one thing that may stay, and serves whoever sends the request again.
+put down may stay, and serves whoever sends the request again; a picture that came with it goes after a day.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from dataclasses import dataclass
 from itertools import islice
 
 from farm.errors import JobActiveError, NotFoundError
-from farm.layout import EXPIRY, REMOVING, expiry_path, hour_of
+from farm.layout import EXPIRY, INPUTS, REFS, REMOVING, expiry_path, hour_of
 from farm.queue import ids
+from farm.queue.inputs import delete_input_if_unheld
 from farm.queue.job import Job
+from farm.queue.removal import is_gone
 from farm.queue.store import JobStore
 
 # Longer than any removal takes, and longer than from a job's last state to its leaving open/.
 LEFT_BEHIND_S = 60.0
+
+# Longer than from a picture's arrival, or its ref's, to its job's submission.
+ORPHANED_S = 24 * 3600.0
 
 NUM_AT_ONCE = 100
 
@@ -36,19 +41,22 @@ class Swept:
         num_expired: jobs removed, as their time was over.
         num_finished: removals that had been left half done.
         num_settled: jobs at their end that were still called open.
+        num_inputs: pictures deleted that no job has.
         is_more: it stopped since it had done enough; there is more to do.
     """
 
     num_expired: int
     num_finished: int
     num_settled: int
+    num_inputs: int
     is_more: bool
 
 
 def sweep(store: JobStore, *, now_s: float | None = None, limit: int = NUM_AT_ONCE) -> Swept:
     """Do some of what there is to do. Safe beside all else, other sweeps included; call it every few minutes.
 
-    Costs 3 listings and, of each kind of things, `limit` looked at: of the open jobs some by chance, as most are well.
+    Costs 4 listings and, of each kind of things, `limit` looked at: of open jobs and pictures some by chance, as most
+    are well.
     `now_s` is the storage's time.
     """
     now_s = store.storage.now() if now_s is None else now_s
@@ -63,6 +71,7 @@ def sweep(store: JobStore, *, now_s: float | None = None, limit: int = NUM_AT_ON
         num_expired=num_expired,
         num_finished=len(removals),
         num_settled=_settle_some(store, now_s, limit),
+        num_inputs=_drop_some_inputs(store, now_s, limit),
         is_more=limit in (len(removals), len(due)),
     )
 
@@ -108,3 +117,17 @@ def _settle_some(store: JobStore, now_s: float, limit: int) -> int:
             store.settle(view.job, view.state)
             num_settled += 1
     return num_settled
+
+
+def _drop_some_inputs(store: JobStore, now_s: float, limit: int) -> int:
+    old = [entry.path for entry in store.storage.list(INPUTS) if now_s - entry.mtime_s > ORPHANED_S]
+    return sum(_drop_input(store, path, now_s) for path in random.sample(old, min(limit, len(old))))
+
+
+def _drop_input(store: JobStore, path: str, now_s: float) -> bool:
+    """Delete a picture that no job has; refs of jobs that are not there were left by processes that died."""
+    digest = path.rsplit("/", 1)[-1].split(".", 1)[0]
+    for ref in list(store.storage.list(f"{REFS}/{digest}")):
+        if now_s - ref.mtime_s > ORPHANED_S and is_gone(store.storage, ref.path.rsplit("--", 1)[-1]):
+            store.storage.delete(ref.path)
+    return delete_input_if_unheld(store.storage, path)

@@ -6,6 +6,7 @@
     jobs/<job_id>/cancel.json                        someone wishes its end
     jobs/<job_id>/spec.json, listing/..., expiry/... the Job and where it is found, from its end on
     refs/<clip_id>/<project>--<job_id>               from the first claim on, and for good if it is completed
+    refs/<sha256>/<project>--<job_id>                of its picture, as long as it is there (farm.queue.inputs)
 
 Each change is a row of puts whose every beginning is a sound state, so that a process may die between any two:
 
@@ -15,7 +16,7 @@ Each change is a row of puts whose every beginning is a sound state, so that a p
 - finish: spec, listing, expiry, and ref if completed, at once; the final state; then open goes. Dead before the state:
   the job is claimed and finished again, with the same puts. Dead after it: it has ended, and `settle` removes open.
 - remove: removing/<job_id> with the whole Job, then idempotency, open, spec (from here on nobody finds it), listing,
-  the ref, the clip if nobody holds it, all below jobs/<job_id>, removing/. Dead anywhere: `sweep` goes on from there.
+  the refs, clip and picture if nobody holds them, all below jobs/<job_id>, removing/. Dead anywhere: `sweep` goes on.
 
 What counts is decided by create-only puts alone (`StateLog`): of a cancellation and a claim, or of two ends, one wins.
 Whoever puts something before that decision and loses has put nothing that says more than what is there.
@@ -41,6 +42,7 @@ from typing import Unpack
 from farm.errors import (
     AlreadyExistsError,
     ClipGoneError,
+    IdempotencyConflict,
     JobActiveError,
     JobEndedError,
     NotFoundError,
@@ -63,6 +65,7 @@ from farm.queue import ids
 from farm.queue.claim import JobLease
 from farm.queue.expiry import Retention
 from farm.queue.idempotency import IdempotencyKey, Submission, earlier_submission, forget_submission, read_submission
+from farm.queue.inputs import hold_input, release_input
 from farm.queue.job import Job, JobState, Status
 from farm.queue.reading import JobReader
 from farm.queue.removal import clear, erase, holder_of, is_gone, listing_path_of, unlist
@@ -102,23 +105,43 @@ class JobStore(JobReader):
     def submit(self, job: Job, *, idempotency: IdempotencyKey | None = None) -> Job:
         """Put a job down for good. Returns another job (another id) where the idempotency key stands for that.
 
+        A job that was found under the key may be given itself, to finish what the first try did not come to.
+
         Raises:
             IdempotencyConflict: the key stands for another request.
+            TransientError: the job's picture, which lay in the output, is gone.
         """
-        begun_s = time.monotonic()
-        while idempotency is not None:
-            job = job.model_copy(update={"idempotency": idempotency.digest})
-            submission = Submission(fingerprint=idempotency.fingerprint, job=job)
-            with suppress(AlreadyExistsError):
-                self.storage.create(idempotency.path, submission.to_json())
-                break
-            earlier = earlier_submission(self.storage, idempotency)
-            if earlier is not None and self._resubmit(earlier, idempotency):
+        hold_input(self.storage, job)
+        if idempotency is None:
+            self.storage.create(open_path(job.id), job.to_json())
+            return self._remembered.job(job)
+        try:
+            put = self._submit_once(job, idempotency)
+        except IdempotencyConflict:
+            if job.idempotency is None:
+                release_input(self.storage, job)
+            raise
+        if put.id != job.id:
+            release_input(self.storage, job)
+        return self._remembered.job(put)
+
+    def _submit_once(self, job: Job, key: IdempotencyKey) -> Job:
+        begun_s, is_first = time.monotonic(), job.idempotency is None
+        job = job.model_copy(update={"idempotency": key.digest})
+        data = Submission(fingerprint=key.fingerprint, job=job).to_json()
+        while True:
+            if is_first:
+                with suppress(AlreadyExistsError):
+                    self.storage.create(key.path, data)
+                    break
+            earlier = earlier_submission(self.storage, key)
+            if earlier is not None and self._resubmit(earlier, key):
                 return earlier
+            is_first = True  # the key is free again
         self.storage.create(open_path(job.id), job.to_json())
-        if idempotency is not None and time.monotonic() - begun_s > SLOW_S:
-            self._resubmit(job, idempotency)
-        return self._remembered.job(job)
+        if time.monotonic() - begun_s > SLOW_S:
+            self._resubmit(job, key)
+        return job
 
     def _resubmit(self, job: Job, key: IdempotencyKey) -> bool:
         """Make sure that the job is there. False where it has been removed, and with it its key.
@@ -182,7 +205,7 @@ class JobStore(JobReader):
 
     def _leave(self, job: Job) -> None:
         """Take back what was put for a job that had ended before."""
-        if is_gone(self.storage, job):
+        if is_gone(self.storage, job.id):
             erase(self.storage, job)
             return
         state = self.state(job.id)
@@ -269,7 +292,7 @@ class JobStore(JobReader):
     def _is_removed(self, job: Job, known: JobState, lease: JobLease | None) -> bool:
         """Whether another has ended and removed the job while we slept, which takes no less than a lease's time."""
         if lease is None:
-            return is_gone(self.storage, job)
+            return is_gone(self.storage, job.id)
         return lease.is_lost and not self.storage.exists(job_state_path(job.id, seq=known.seq))
 
     def _hold_clip(self, job: Job, *, is_held: bool) -> None:
@@ -307,6 +330,7 @@ class JobStore(JobReader):
         forget_submission(self.storage, job)
         unlist(self.storage, job)
         delete_clip_if_unheld(self.storage, job.clip_id, by=job.id, holders=self._holders)
+        release_input(self.storage, job)
         clear(self.storage, job)
         unlist(self.storage, job)  # what someone put who still saw the states
         self.storage.delete(removing_path(job.id))

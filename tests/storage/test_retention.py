@@ -21,7 +21,7 @@ from farm.queue.store import JobStore
 from farm.storage import LocalStorage, MemoryStorage, Storage
 
 HOUR_S = 3600.0
-NOTHING = Swept(num_expired=0, num_finished=0, num_settled=0, is_more=False)
+NOTHING = Swept(num_expired=0, num_finished=0, num_settled=0, num_inputs=0, is_more=False)
 
 
 def swept(store: JobStore, *, after_s: float, limit: int = 100) -> Swept:
@@ -122,7 +122,7 @@ def test_nothing_is_read_of_jobs_that_stay() -> None:
         ended(store, seed=seed, ttl_s=10 * 3600)
     storage.asked.clear()
     assert sweep(store) == NOTHING
-    assert sorted(storage.asked) == ["folders", "list", "names", "now"]
+    assert sorted(storage.asked) == ["folders", "list", "list", "names", "now"]
 
 
 @pytest.mark.parametrize("after", [False, True])
