@@ -1,4 +1,5 @@
-"""What the leading dispatcher does besides ordering: gauges, text states ahead of their turn, room among batch runs."""
+"""What the leading dispatcher does besides ordering: gauges, text states ahead of their turn, jobs whose time is over,
+room among batch runs."""
 
 from __future__ import annotations
 
@@ -14,27 +15,39 @@ from deployments.sharing import RunsMakeRoom
 from farm.metrics import Meter
 from farm.queue.backlog import measure
 from farm.queue.dispatch import Dispatcher
-from farm.storage import Storage
+from farm.queue.retention import sweep
+from farm.queue.store import JobStore
 from farm.workers.ray_metrics import RayMeter
 
 GAUGES_S = 5.0
 PREFETCH_S = 1.0
 SHARING_S = 2.0
 REMEMBERED = 10_000
+MOST_SWEEPS = 100
 
 
 def chores_of(
-    config: AppConfig, storage: Storage, models: Sequence[ServedModel], texts: Mapping[str, DeploymentHandle]
+    config: AppConfig, store: JobStore, models: Sequence[ServedModel], texts: Mapping[str, DeploymentHandle]
 ) -> list[Chore]:
     """All that the configuration asks for."""
     meter: Meter = RayMeter()
-    chores = [Chore(name="gauges", every_s=GAUGES_S, do=lambda leader: measure(leader.backlog(), meter))]
+    chores = [
+        Chore(name="gauges", every_s=GAUGES_S, do=lambda leader: measure(leader.backlog(), meter)),
+        Chore(name="sweeping", every_s=config.retention.sweep_every_s, do=lambda _: sweep_all(store)),
+    ]
     if config.dispatcher.prefetch_texts:
         prefetch = Prefetch(models, texts, count=config.dispatcher.prefetch_texts)
         chores.append(Chore(name="prefetching texts", every_s=PREFETCH_S, do=prefetch))
     if config.sharing.policy == "online_first":
-        chores.append(Chore(name="sharing", every_s=SHARING_S, do=RunsMakeRoom(storage, config.sharing, models)))
+        chores.append(Chore(name="sharing", every_s=SHARING_S, do=RunsMakeRoom(store.storage, config.sharing, models)))
     return chores
+
+
+def sweep_all(store: JobStore) -> None:
+    """Remove what may go, for as long as there is any; but not for ever."""
+    for _ in range(MOST_SWEEPS):
+        if not sweep(store).is_more:
+            return
 
 
 class Prefetch:

@@ -41,6 +41,7 @@ class DispatcherReplica:
         settings = Settings.from_env()
         self._config = config
         self._storage = open_storage(config.out, options=settings.options_for("s3"))
+        self._store = JobStore(self._storage, retention=config.retention.rules)
         self._models = served_models(config, settings)
         self._bell = Bell()
         self._leadership = Leadership(
@@ -48,7 +49,7 @@ class DispatcherReplica:
             self._make,
             lease_s=config.dispatcher.lease_s,
             look_every_s=config.dispatcher.look_every_s,
-            chores=chores_of(config, self._storage, self._models, texts),
+            chores=chores_of(config, self._store, self._models, texts),
         )
         self._leadership.start()
 
@@ -135,7 +136,7 @@ class DispatcherReplica:
 
     def _make(self) -> Dispatcher:
         return Dispatcher(
-            JobStore(self._storage),
+            self._store,
             {model.name: lane_of(model, self._storage) for model in self._models},
             policy=Policy(weights=self._config.dispatcher.weights),
             on_change=self._bell.ring,

@@ -10,6 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from farm.errors import StorageError, TransientError
@@ -24,7 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chore:
-    """What the leader does every now and then. A fault of it is logged, and it is tried again at its next turn."""
+    """What the leader does every now and then, on a thread of its own; never twice at once.
+
+    A fault of it is logged, and it is tried again at its next turn.
+    """
 
     name: str
     every_s: float
@@ -55,6 +60,8 @@ class Leadership:
         self._look_every_s = look_every_s
         self._chores = chores
         self._due_s = dict.fromkeys((chore.name for chore in chores), 0.0)
+        self._at_work: dict[str, Future[None]] = {}
+        self._hands = ThreadPoolExecutor(max(1, len(chores)), "chore")
         self._stop = threading.Event()
         self._leader: Dispatcher | None = None
         self._seen_s = time.monotonic()
@@ -66,6 +73,7 @@ class Leadership:
     def stop(self, *, timeout_s: float) -> None:
         """Let go of the lease, so that the next leader need not wait."""
         self._stop.set()
+        self._hands.shutdown(wait=False, cancel_futures=True)
         self._thread.join(timeout_s)
 
     @property
@@ -104,21 +112,26 @@ class Leadership:
                 dispatcher.look()
             except (StorageError, TransientError) as error:  # what it knows is enough for a while
                 _LOG.warning("cannot look for jobs: %s", error)
-            for chore in self._chores:
-                self._do(chore, dispatcher)
+            self._do_chores(dispatcher)
         if lease.is_lost:
             _LOG.warning("another dispatcher leads now")
 
-    def _do(self, chore: Chore, dispatcher: Dispatcher) -> None:
+    def _do_chores(self, dispatcher: Dispatcher) -> None:
         now_s = time.monotonic()
-        if now_s < self._due_s[chore.name]:
-            return
-        self._due_s[chore.name] = now_s + chore.every_s
-        try:
-            chore.do(dispatcher)
-        except Exception:  # a chore is no reason to stop leading
-            _LOG.exception("%s failed", chore.name)
+        for chore in self._chores:
+            before = self._at_work.get(chore.name)
+            if now_s >= self._due_s[chore.name] and (before is None or before.done()):
+                self._due_s[chore.name] = now_s + chore.every_s
+                with suppress(RuntimeError):  # told to stop meanwhile
+                    self._at_work[chore.name] = self._hands.submit(_done, chore, dispatcher)
 
     def _pause(self, seconds: float) -> None:
         self._seen_s = time.monotonic()
         self._stop.wait(seconds)
+
+
+def _done(chore: Chore, dispatcher: Dispatcher) -> None:
+    try:
+        chore.do(dispatcher)
+    except Exception:  # a chore is no reason to stop leading
+        _LOG.exception("%s failed", chore.name)

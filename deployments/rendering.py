@@ -63,7 +63,7 @@ class RendererReplica:
         self._drain_s = model.config.drain_s
         self._renderer = OnlineRenderer(
             HandleQueue(dispatcher),
-            JobStore(out),
+            JobStore(out, retention=config.retention.rules),
             OnlineModel(name=model.name, path=model.path, warnings_of=backend.warnings_of),
             PromptEncoder(
                 lambda: RemoteText(text, should_stop=self._notice),

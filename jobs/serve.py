@@ -92,7 +92,6 @@ def serve_here(call: ServeCall) -> int:
     for model in config.models:
         chosen_model(model.model, settings)  # hashes weights that are new here: once, instead of in each process
     _refuse_if_taken(door)
-    key = None if config.api.is_open else _first_key(KeyStore(storage))
     os.environ.update(ENVIRONMENT)
     grace_s = max(model.drain_s for model in config.models) + FAREWELL_S
     try:
@@ -100,7 +99,8 @@ def serve_here(call: ServeCall) -> int:
             drain.listen()  # Ray took SIGTERM
             serving = LocalServe(serve_values(config, host=door.host, port=door.port))
             _until_ready(serving, session)
-            _announce(config, door, key)
+            # Told as soon as it is made: a key that nobody was told of could never be had again.
+            _announce(config, door, None if config.api.is_open else _first_key(KeyStore(storage)))
             with drain.patiently():
                 _watch(serving, session, drain)
                 return _end(serving, session, drain)
@@ -197,6 +197,7 @@ def _announce(config: AppConfig, door: Door, key: str | None) -> None:
         say(["no keys are asked for: whoever reaches this address is admin"])
     elif not door.is_loopback:
         say(["keys travel unencrypted to this address: put a proxy with TLS before it"])
+    say(["ready; stop with Ctrl-C"])
 
 
 def _until_ready(serving: LocalServe, session: Session) -> None:

@@ -25,6 +25,8 @@ from farm.ledger import committed_ids, read_records
 from farm.storage import Storage, open_storage
 
 START_S = 120.0
+# Its last line before it waits for a signal.
+READY = "ready; stop with Ctrl-C"
 # Few pixels and steps: what is made takes no time but what its prompt asks for.
 SMALL: Mapping[str, Any] = {"size": "32x32", "num_frames": 5, "num_inference_steps": 4}
 ENDS = ("completed", "failed", "cancelled")
@@ -44,6 +46,7 @@ class Served:
             **environment,
         }
         self.url = ""
+        self.key: str | None = None
         self.said: list[str] = []
         self.process: subprocess.Popen[str] | None = None
 
@@ -68,18 +71,16 @@ class Served:
     def _has_begun(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise AssertionError(f"the server ended: {self.said}")
-        return any(line.startswith("serving ") for line in self.said)
+        return self.said[-1:] == [READY]
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():
             self.said.append(line.rstrip("\n"))
 
-    def ask(
-        self, method: str, path: str, body: object = None, *, key: str | None = None, timeout_s: float = 30.0
-    ) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: object = None, *, timeout_s: float = 30.0) -> tuple[int, Any]:
         """Status and JSON (or bytes, where it is none)."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=timeout_s)
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         with contextlib.closing(connection):
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -122,7 +123,10 @@ class Served:
                 ended[status] += 1
                 left.pop()
             else:
-                assert time.monotonic() < deadline_s, f"{len(left)} have not ended, {ended}; {left[-1]}: {status}"
+                queue = self.ask("GET", "/v1/queue")[1]
+                assert time.monotonic() < deadline_s, (
+                    f"{len(left)} have not ended, {ended}; {left[-1]}: {status}; {queue}"
+                )
                 time.sleep(0.2)
         return ended
 

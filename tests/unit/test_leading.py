@@ -145,7 +145,26 @@ def test_chores_are_done_when_due_and_their_faults_end_nothing(lead: Callable[..
     assert leadership.leader is not None
 
 
-def test_it_is_known_when_its_thread_does_not_come_round(lead: Callable[..., Leadership]) -> None:
-    leadership = lead(Chore(name="endless", every_s=1, do=lambda _: time.sleep(1)))
+def test_a_long_chore_is_not_begun_twice_and_holds_nothing_up(lead: Callable[..., Leadership]) -> None:
+    begun = list[float]()
+
+    def take_long(_: Dispatcher) -> None:
+        begun.append(time.monotonic())
+        time.sleep(0.5)
+
+    leadership = lead(Chore(name="long", every_s=0.01, do=take_long))
+    dispatcher = wait_for(lambda: leadership.leader)
+    wait_for(lambda: begun)
+    seen = dispatcher.num_looks
+
+    wait_for(lambda: dispatcher.num_looks > seen + 3)
+    assert len(begun) == 1
+
+
+def test_it_is_known_when_its_thread_does_not_come_round(
+    lead: Callable[..., Leadership], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeDispatcher, "look", lambda _: time.sleep(1))
+    leadership = lead()
 
     wait_for(lambda: leadership.silent_s > 0.5)
