@@ -256,6 +256,20 @@ def test_states_outlive_the_rank_that_kept_them(gang_of: Open, tmp_path: Path) -
     assert np.array_equal(frames, alone(order_of(prompt, num_inference_steps=8)))
 
 
+def test_a_wish_to_stop_holds_for_the_step_in_work(gang_of: Open) -> None:
+    gang, watch = gang_of(2), Recorder()
+    gang.start()
+
+    def wish_halfway(done: int) -> None:
+        if done == 1:
+            threading.Timer(0.4, lambda: setattr(watch, "yield_at", 0)).start()
+
+    watch.at_step = wish_halfway
+    with pytest.raises(ClipYielded):
+        frames_of(gang, order_of("a red circle fake:slow=4"), watch)  # a second a step
+    assert [state.step for state in watch.states] == [2]
+
+
 def test_a_clip_is_put_down_at_a_state(gang_of: Open) -> None:
     gang, watch = gang_of(2), Recorder(yield_at=3)
     order = order_of("fake:slow=0.5", num_inference_steps=10)

@@ -24,6 +24,8 @@ from farm.workers.gang.timing import GangTiming, Pulse
 _HARMLESS = (InputError, NotFiniteError)
 # For what is still on its way from other ranks, where nothing that they may say can save the gang.
 SWEEP_S = 0.2
+# How often the watch is asked while ranks are silent: a wish to stop is to hold for the step in work, not the next one.
+LISTEN_S = 0.25
 
 
 class Assignment:
@@ -73,11 +75,13 @@ class Assignment:
         """
         self._pulse.resume(now_s=time.monotonic())
         while self._unanswered:
-            letter = self._crew.receive(until_s=min(self._pulse.due_s(), self._fault_s))
+            listen_s = float("inf") if self._is_stopping else time.monotonic() + LISTEN_S
+            letter = self._crew.receive(until_s=min(self._pulse.due_s(), self._fault_s, listen_s))
             if letter is None:
-                if self._faults:
+                if time.monotonic() >= self._fault_s:
                     break
                 self._raise_if_hung()
+                self._ask(0, watch)
             elif (frames := self._note(letter, watch)) is not None:
                 try:
                     yield frames
