@@ -42,7 +42,7 @@ class LatentColours:
 
 @torch.no_grad()
 def fit_colours(vae: WanVAE) -> LatentColours:
-    """The map of a VAE, by least squares over 27 plain pictures and a few textured ones: the same for the same weights."""
+    """The map of a VAE, by least squares over 27 plain pictures and a few textured ones; equal for equal weights."""
     samples = [_samples(vae, pictures) for pictures in (*_plain(vae).split(_BATCH), _textured(vae))]
     latents_NC, colours_N3 = (torch.cat(parts).double() for parts in zip(*samples, strict=True))
     ones = torch.ones(len(latents_NC), 1, dtype=torch.float64)
