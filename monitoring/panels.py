@@ -220,7 +220,7 @@ def _alerts_that_fired() -> Json:
         "enable": True,
         "iconColor": "red",
         "datasource": SOURCE,
-        "expr": 'ALERTS{alertname=~"Farm.*",alertstate="firing",cluster=~"$cluster"}',
+        "target": {"refId": "Anno", "expr": 'ALERTS{alertname=~"Farm.*",alertstate="firing",cluster=~"$cluster"}'},
         "titleFormat": "{{alertname}}",
         "textFormat": "{{cluster}} {{model}}",
     }
