@@ -26,7 +26,7 @@ from farm.models import ModelRef
 from farm.row_files import RowFiles
 from farm.segments import Group, Spool, group_of
 from farm.settings import Settings
-from farm.spec import RENDER_VERSION, RenderOptions
+from farm.spec import RENDER_VERSION, DType, RenderOptions
 from farm.storage import Storage
 
 
@@ -72,10 +72,13 @@ class Plan:
         return f"{self.folder}/rejected.parquet"
 
 
-def run_id_of(manifest_sha256: str, model: ModelRef, options: RenderOptions) -> str:
-    """16 hex characters: the same manifest, model and flags that change pixels are the same run."""
-    dtype = options.dtype or model.card.dtype
-    parts = (manifest_sha256, model.fingerprint, options.profile, options.codec, dtype, options.seed, RENDER_VERSION)
+def run_id_of(manifest_sha256: str, options: RenderOptions, *, fingerprint: str, dtype: DType) -> str:
+    """16 hex characters: the same manifest, model and flags that change pixels are the same run.
+
+    The model is told by its fingerprint and by its own precision, which counts where the options name none.
+    """
+    dtype = options.dtype or dtype
+    parts = (manifest_sha256, fingerprint, options.profile, options.codec, dtype, options.seed, RENDER_VERSION)
     return hashlib.sha256("/".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 
@@ -117,7 +120,7 @@ def plan_run(
         _read_all(manifest, admission, costing=costing, rows=rows, spool=spool)
         if strict and rows.num_rejected:
             raise ManifestError(_refusal(rows))
-        run_id = run_id_of(manifest.sha256, model, options)
+        run_id = run_id_of(manifest.sha256, options, fingerprint=model.fingerprint, dtype=model.card.dtype)
         if claim is not None:
             claim(run_id)
         num_clips, demands = len(spool.clip_ids), costing.demands(spool)

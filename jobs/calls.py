@@ -107,13 +107,14 @@ class FailureBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderCall:
-    """`wanfarm render` as it was called."""
+    """`wanfarm render` as it was called. `expect_run`: the only run that it may turn out to be."""
 
     manifest: str
     out: str
     asked: Asked
     execution: Execution
     max_failed: FailureBudget
+    expect_run: str | None = None
 
 
 @Parameter(name="*")

@@ -39,6 +39,7 @@ def render(
     out: str,
     asked: Asked = _ASKED,
     max_failed: str = "0",
+    expect_run: str | None = None,
     execution: Execution = _EXECUTION,
 ) -> int:
     """Render a manifest, or go on with one that was stopped.
@@ -49,11 +50,20 @@ def render(
         manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
         out: Folder or s3://bucket/prefix that clips and reports go to.
         max_failed: Bad rows that still count as success: 3 or 2%.
+        expect_run: Refuse to be any other run than this.
     """
     from jobs.render import render_manifest
 
-    budget = FailureBudget.parse(max_failed)
-    return render_manifest(RenderCall(manifest=manifest, out=out, asked=asked, execution=execution, max_failed=budget))
+    return render_manifest(
+        RenderCall(
+            manifest=manifest,
+            out=out,
+            asked=asked,
+            execution=execution,
+            max_failed=FailureBudget.parse(max_failed),
+            expect_run=expect_run,
+        )
+    )
 
 
 @app.command
@@ -297,15 +307,16 @@ def models(*, json: JsonFlag = False) -> int:
 
 
 @app.command
-def inspect(path: str, /, *, json: JsonFlag = False) -> int:
+def inspect(path: str, /, *, fingerprint: bool = False, json: JsonFlag = False) -> int:
     """Say what a model folder holds; loads no weights.
 
     Args:
-        path: The folder.
+        path: The folder, or a model's name.
+        fingerprint: Also the hash of all its files, which tells its runs from those of other weights.
     """
     from jobs.models import inspect_model
 
-    return inspect_model(path, as_json=json)
+    return inspect_model(path, with_fingerprint=fingerprint, as_json=json)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ def control_run(out_uri: str, action: Action, *, run_id: str | None) -> int:
     """0. UsageError where it is not clear which run is meant, or a cancelled run is to be paused."""
     settings = Settings.from_env()
     out = existing_output(out_uri, settings)
-    card = _chosen(out, run_id)
+    card = chosen_card(out, run_id)
     stop = standing_stop(out, card.run_id)
     if is_said(action, stop):
         say([f"run {card.run_id} is {'not stopped' if stop is None else f'{stop} already'}"])
@@ -52,7 +52,8 @@ def whoami() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _chosen(out: Storage, run_id: str | None) -> RunCard:
+def chosen_card(out: Storage, run_id: str | None) -> RunCard:
+    """The run of that id, or the only one. UsageError naming those there are."""
     cards = list(read_cards(out))
     chosen = [card for card in cards if run_id in (None, card.run_id)]
     if len(chosen) == 1:

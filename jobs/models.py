@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farm.errors import ModelError
-from farm.models import CARDS, EMBEDDED, find_model
+from farm.models import CARDS, EMBEDDED, chosen_model, find_model
 from farm.settings import Settings
 from jobs.printing import aligned, say, say_json
 
@@ -29,13 +29,14 @@ def list_models(*, as_json: bool) -> int:
     return 0
 
 
-def inspect_model(path: str, *, as_json: bool) -> int:
+def inspect_model(path: str, *, with_fingerprint: bool, as_json: bool) -> int:
     """0. ModelError for a folder that is no model."""
     import wan_model
     from wan_model.errors import CheckpointError
 
+    settings = Settings.from_env()
     try:
-        checkpoint = wan_model.inspect(path if path == EMBEDDED else find_model(path, Settings.from_env()))
+        checkpoint = wan_model.inspect(path if path == EMBEDDED else find_model(path, settings))
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     parts = {
@@ -43,8 +44,10 @@ def inspect_model(path: str, *, as_json: bool) -> int:
         for name, part in checkpoint.components.items()
     }
     config = checkpoint.config
+    digest = chosen_model(path, settings).fingerprint if with_fingerprint else None
     if as_json:
         facts = {"path": str(checkpoint.path), "layout": checkpoint.layout, "variant": checkpoint.variant}
+        facts |= {} if digest is None else {"fingerprint": digest}
         say_json({**facts, "components": parts, "size_multiple": config.size_multiple})
         return 0
     rows = [
@@ -60,4 +63,5 @@ def inspect_model(path: str, *, as_json: bool) -> int:
     say(aligned(rows))
     kind = "text and image to video" if config.expand_timesteps else "text to video"
     say([f"{kind}; width and height in multiples of {config.size_multiple}, frames {config.vae.temporal_stride}n+1"])
+    say([] if digest is None else [f"fingerprint: {digest}"])
     return 0

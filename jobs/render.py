@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from farm.control import refuse_if_cancelled
 from farm.cost import Fleet
 from farm.degrees import Demand
-from farm.errors import Interrupted, OutputError, StorageError, TransientError
+from farm.errors import Interrupted, OutputError, StorageError, TransientError, UsageError
 from farm.ledger import RunLease
 from farm.models import chosen_model
 from farm.plan import Plan, plan_run
@@ -59,6 +59,7 @@ class _Render:
         call, leases = self._call, list[RunLease]()
 
         def claim(run_id: str) -> None:
+            _refuse_another(run_id, expected=call.expect_run)
             refuse_if_cancelled(self._out, run_id)
             self._out.probe_writable()
             leases.append(held.enter_context(RunLease(self._out, run_id)))
@@ -97,6 +98,15 @@ class _Render:
         )
         write_speeds(self._out, driven, card=plan.model.card)
         return driven
+
+
+def _refuse_another(run_id: str, *, expected: str | None) -> None:
+    """UsageError where what was submitted elsewhere would be another run here."""
+    if expected not in (None, run_id):
+        raise UsageError(
+            f"this would be run {run_id}, not {expected}: manifest, model, flags or wanfarm's version "
+            "are not what they were where it was submitted"
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ ASKED = {"--model", "--profile", "--codec", "--dtype", "--seed", "--strict", "--
 DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal", "--expert-pools"}
 EXECUTION = {"--threads", "--workers", "--address", "--grace", "--gpus", "--metrics-port", *DEGREES}
 FLAGS: dict[str, set[str]] = {
-    "render": {"--out", "--max-failed", *ASKED, *EXECUTION},
+    "render": {"--out", "--max-failed", "--expect-run", *ASKED, *EXECUTION},
     "validate": {"--json", *ASKED},
     "plan": {"--out", "--device", "--devices", "--json", *ASKED, *DEGREES},
     "status": {"--json"},
@@ -50,7 +50,7 @@ FLAGS: dict[str, set[str]] = {
     "keys revoke": set(),
     "sample-manifest": {"--model", "--rows"},
     "models": {"--json"},
-    "inspect": {"--json"},
+    "inspect": {"--fingerprint", "--json"},
 }
 SCREEN_LINES = 50
 
