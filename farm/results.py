@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -123,6 +124,13 @@ def read_results(out: Storage, run_id: str) -> Iterator[Row]:
     """The lines of a run's results as dicts (maps too), in the manifest's order."""
     for path in sorted(out.names(f"runs/{run_id}/results")):
         yield from _rows_of(out, path)
+
+
+def count_statuses(out: Storage, run_id: str) -> Counter[Status] | None:
+    """How many rows came to what, by a run's results; None where there are none yet."""
+    paths = list(out.names(f"runs/{run_id}/results"))
+    parts = (pq.read_table(pa.BufferReader(out.read(path)), columns=["status"])["status"] for path in paths)
+    return Counter(itertools.chain.from_iterable(part.to_pylist() for part in parts)) if paths else None
 
 
 def _rows_of(out: Storage, path: str) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from farm.errors import NotFoundError
 from farm.layout import CLIPS, RECORD_SUFFIX, clip_id_of, run_folder
 from farm.ledger import RunLease, committed_ids, failed_ids
 from farm.ledger.holder import Holder
-from farm.run_facts import RunCard, read_cards
+from farm.run_facts import RunCard, read_card, read_cards
 from farm.storage import Storage
 
 RunState = Literal["running", "paused", "cancelled", "interrupted", "ended"]
@@ -74,10 +74,10 @@ class Spent:
     cost: float | None
 
 
-def read_progress(out: Storage) -> OutputProgress:
-    """All runs of an output: lists the ledger once, and reads each run's rows."""
+def read_progress(out: Storage, *, run_id: str | None = None) -> OutputProgress:
+    """All runs of an output, or one of them: lists the ledger once, and reads each run's rows."""
     committed, failed = committed_ids(out), failed_ids(out)
-    found = [_progress(out, card, committed=committed, failed=failed) for card in read_cards(out)]
+    found = [_progress(out, card, committed=committed, failed=failed) for card in _cards(out, run_id)]
     if any(run.state == "running" for run in found):
         found = list(_with_speed(out, found))
     return OutputProgress(num_committed=len(committed), num_failed=len(failed - committed), runs=tuple(found))
@@ -93,6 +93,13 @@ def read_spent(out: Storage, run_id: str) -> Spent | None:
         part = pc.sum(table["cost"]).as_py()
         cost, has_cost = cost + (part or 0.0), has_cost or part is not None
     return Spent(device_seconds=seconds, cost=cost if has_cost else None) if paths else None
+
+
+def _cards(out: Storage, run_id: str | None) -> Iterator[RunCard]:
+    if run_id is None:
+        yield from read_cards(out)
+    elif (card := read_card(out, run_id)) is not None:
+        yield card
 
 
 def _progress(out: Storage, card: RunCard, *, committed: set[str], failed: set[str]) -> RunProgress:

@@ -81,6 +81,24 @@ class Execution:
             raise UsageError("--gpus takes a number from 1 on, of a cluster that --address joins")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteExecution(Execution):
+    """The same on a cluster that a call is submitted to."""
+
+    address: Annotated[str | None, Parameter(help="The cluster's Jobs API: http://HEAD:8265.")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeAsked:
+    """Kubernetes in place of a cluster that runs already."""
+
+    kube: Annotated[str | None, Parameter(help="Print this file's RayJob, made to render it.")] = None
+    kube_apply: Annotated[bool, Parameter(help="Create that RayJob by kubectl.")] = False
+    namespace: Annotated[str | None, Parameter(help="Namespace of that RayJob.")] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureBudget:
     """How many rejected and failed rows still count as success: a number of rows or a share of all."""
@@ -115,6 +133,19 @@ class RenderCall:
     execution: Execution
     max_failed: FailureBudget
     expect_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitCall:
+    """`wanfarm submit` as it was called. `max_failed` None: as suits where it goes."""
+
+    manifest: str
+    out: str
+    asked: Asked
+    execution: RemoteExecution
+    max_failed: str | None
+    fingerprint: str | None
+    kube: KubeAsked
 
 
 @Parameter(name="*")

@@ -12,7 +12,17 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
-from jobs.calls import Asked, Degrees, Execution, FailureBudget, KeyAsked, RenderCall
+from jobs.calls import (
+    Asked,
+    Degrees,
+    Execution,
+    FailureBudget,
+    KeyAsked,
+    KubeAsked,
+    RemoteExecution,
+    RenderCall,
+    SubmitCall,
+)
 from jobs.guard import guarded
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
@@ -29,6 +39,8 @@ app = App(
 _ASKED = Asked()
 _EXECUTION = Execution()
 _DEGREES = Degrees()
+_REMOTE = RemoteExecution()
+_KUBE = KubeAsked()
 
 
 @app.command
@@ -64,6 +76,41 @@ def render(
             expect_run=expect_run,
         )
     )
+
+
+@app.command
+def submit(
+    manifest: str,
+    /,
+    *,
+    out: str,
+    asked: Asked = _ASKED,
+    max_failed: str | None = None,
+    fingerprint: str | None = None,
+    execution: RemoteExecution = _REMOTE,
+    kube: KubeAsked = _KUBE,
+    json: JsonFlag = False,
+) -> int:
+    """The same as render on a cluster, without waiting; a job that is at it already is found.
+
+    Args:
+        manifest: Parquet, JSONL or CSV, one row a clip; a path or URI.
+        out: Folder or s3://bucket/prefix that every node of the cluster sees.
+        max_failed: Bad rows that still count as success; 0, or 100% with --kube.
+        fingerprint: The model's, where it is not on this machine.
+    """
+    from jobs.submit import submit_manifest
+
+    call = SubmitCall(
+        manifest=manifest,
+        out=out,
+        asked=asked,
+        execution=execution,
+        max_failed=max_failed,
+        fingerprint=fingerprint,
+        kube=kube,
+    )
+    return submit_manifest(call, as_json=json)
 
 
 @app.command
@@ -114,6 +161,30 @@ def status(out: str, /, *, json: JsonFlag = False) -> int:
     from jobs.status import show_status
 
     return show_status(out, as_json=json)
+
+
+@app.command
+def watch(
+    out: str,
+    /,
+    *,
+    run: str | None = None,
+    address: str | None = None,
+    max_failed: str = "0",
+    json: JsonFlag = False,
+) -> int:
+    """Follow a run to its end and return its exit code; 75 where its driver is gone, 130 after Ctrl-C.
+
+    Args:
+        out: Folder or s3://bucket/prefix.
+        run: Which of several runs; one that is named need not have begun.
+        address: Follow its job too: the cluster's Jobs API, http://HEAD:8265.
+        max_failed: Bad rows that still count as success, where no job tells.
+    """
+    from jobs.watch import WatchCall, watch_run
+
+    budget = FailureBudget.parse(max_failed)
+    return watch_run(WatchCall(out=out, run_id=run, address=address, max_failed=budget), as_json=json)
 
 
 @app.command

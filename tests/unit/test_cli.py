@@ -14,9 +14,21 @@ DEGREES = {"--ulysses-degree", "--cfg-degree", "--hosts-per-gang", "--goal", "--
 EXECUTION = {"--threads", "--workers", "--address", "--grace", "--gpus", "--metrics-port", *DEGREES}
 FLAGS: dict[str, set[str]] = {
     "render": {"--out", "--max-failed", "--expect-run", *ASKED, *EXECUTION},
+    "submit": {
+        "--out",
+        "--max-failed",
+        "--fingerprint",
+        "--kube",
+        "--kube-apply",
+        "--namespace",
+        "--json",
+        *ASKED,
+        *EXECUTION,
+    },
     "validate": {"--json", *ASKED},
     "plan": {"--out", "--device", "--devices", "--json", *ASKED, *DEGREES},
     "status": {"--json"},
+    "watch": {"--run", "--address", "--max-failed", "--json"},
     "pause": {"--run"},
     "resume": {"--run"},
     "cancel": {"--run"},
