@@ -12,6 +12,8 @@ from deployments.api.app import make_app
 from deployments.clients import DispatchClient
 from deployments.config import AppConfig
 from deployments.opening import open_service
+from farm.settings import Settings
+from farm.workers.observing import begin_observed
 from farm.workers.ray_metrics import RayMeter
 
 # A thread that comes back from the storage waits so long, by default 5 ms, for another that computes; a submission
@@ -24,6 +26,7 @@ class ApiReplica:
 
     def __init__(self, config: AppConfig, dispatcher: DeploymentHandle, renderers: Sequence[DeploymentHandle]) -> None:
         sys.setswitchinterval(SWITCH_S)
+        begin_observed(Settings.from_env(), role="api")
         self._config = config
         self._dispatcher = dispatcher
 

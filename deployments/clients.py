@@ -15,6 +15,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from farm.errors import QueueAwayError
+from farm.logs import fields
 from farm.queue.backlog import Backlog, Progress
 from farm.queue.client import Answer, Ending
 from farm.queue.dispatch import CancelAnswer
@@ -107,7 +108,7 @@ class DispatchClient:
         except _AWAY as error:
             response.cancel()  # else it waits for the next dispatcher, and may be answered to nobody
             self._away_until_s = time.monotonic() + AWAY_S
-            _LOG.info("the dispatcher does not answer: %s", type(error).__name__)
+            _LOG.info("dispatcher does not answer", extra=fields(error_class=type(error).__name__))
             return None
 
     async def _tell(self) -> None:

@@ -25,6 +25,7 @@ from farm.queue.job import Job
 from farm.queue.store import JobStore
 from farm.settings import Settings
 from farm.storage import open_storage
+from farm.workers.observing import begin_observed
 
 # How long an idle renderer's question hangs here, so that a job is taken the moment it comes.
 TAKE_S = 2.0
@@ -39,6 +40,7 @@ class DispatcherReplica:
 
     def __init__(self, config: AppConfig, texts: dict[str, DeploymentHandle]) -> None:
         settings = Settings.from_env()
+        begin_observed(settings, role="dispatcher")
         self._config = config
         self._storage = open_storage(config.out, options=settings.options_for("s3"))
         self._store = JobStore(self._storage, retention=config.retention.rules)

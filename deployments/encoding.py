@@ -22,6 +22,7 @@ from farm.settings import Settings
 from farm.storage import open_storage
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import WAN_BACKEND, Backend, TextEngine, open_backend
+from farm.workers.observing import begin_observed
 from farm.workers.ray_metrics import RayMeter
 
 # A prompt takes a second or two of a large encoder; loading its 11 GB takes minutes.
@@ -34,6 +35,7 @@ class TextReplica:
 
     def __init__(self, config: AppConfig, short_name: str) -> None:
         settings = Settings.from_env()
+        begin_observed(settings, role="text", model=short_name)
         model = served_model(config, short_name, settings)
         self._plan = plan_of(model, settings, threads=model.config.text_threads, device="cpu")
         self._backend: Backend = open_backend(settings.engine or WAN_BACKEND)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from farm.errors import StorageError, TransientError
 from farm.ledger.lease import Lease
+from farm.logs import fields
 from farm.queue.dispatch import Dispatcher
 from farm.storage import Storage
 
@@ -93,9 +94,9 @@ class Leadership:
                 if lease.try_acquire() is None:
                     self._lead(lease)
             except (StorageError, TransientError) as error:
-                _LOG.warning("cannot lead: %s", error)
+                _LOG.warning("dispatcher cannot lead", extra=fields(error=str(error)))
             except Exception:  # the thread's boundary: whoever leads next, here or elsewhere, begins anew
-                _LOG.exception("leading came to an end")
+                _LOG.exception("dispatcher's lead came to an end")
             finally:
                 self._leader = None
                 lease.release()
@@ -104,17 +105,17 @@ class Leadership:
     def _lead(self, lease: Lease) -> None:
         """Until the lease is lost, or somebody says stop."""
         dispatcher = self._make()
-        _LOG.info("leading, with %d open jobs", dispatcher.rebuild())
+        _LOG.info("dispatcher leads", extra=fields(open_jobs=dispatcher.rebuild()))
         self._leader = dispatcher
         while not self._stop.is_set() and not lease.is_lost:
             self._pause(self._look_every_s)
             try:
                 dispatcher.look()
             except (StorageError, TransientError) as error:  # what it knows is enough for a while
-                _LOG.warning("cannot look for jobs: %s", error)
+                _LOG.warning("dispatcher cannot look for jobs", extra=fields(error=str(error)))
             self._do_chores(dispatcher)
         if lease.is_lost:
-            _LOG.warning("another dispatcher leads now")
+            _LOG.warning("another dispatcher leads")
 
     def _do_chores(self, dispatcher: Dispatcher) -> None:
         now_s = time.monotonic()
@@ -134,4 +135,4 @@ def _done(chore: Chore, dispatcher: Dispatcher) -> None:
     try:
         chore.do(dispatcher)
     except Exception:  # a chore is no reason to stop leading
-        _LOG.exception("%s failed", chore.name)
+        _LOG.exception("chore failed", extra=fields(chore=chore.name))

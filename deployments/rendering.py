@@ -22,6 +22,7 @@ from deployments.clients import HandleQueue
 from deployments.config import AppConfig
 from deployments.encoding import RemoteText
 from deployments.served import plan_of, served_model
+from farm.logs import fields
 from farm.metrics import Meter
 from farm.queue.store import JobStore
 from farm.settings import Settings
@@ -31,10 +32,11 @@ from farm.workers.engine import WAN_BACKEND, ModelPlan, open_backend
 from farm.workers.gang import Gang, Standing
 from farm.workers.gang.hosts import HostedRanks
 from farm.workers.notices import DrainNotice, is_draining
+from farm.workers.observing import begin_observed, this_worker
 from farm.workers.online import OnlineModel, OnlineRenderer
 from farm.workers.ray_metrics import RayMeter
 from farm.workers.renderer import Renderer
-from farm.workers.stages import checkpoint_policy, gang_timing, this_worker
+from farm.workers.stages import checkpoint_policy, gang_timing
 from farm.workers.workbench import Workbench
 
 # Of ranks on CPUs: whoever answers people goes first.
@@ -50,6 +52,7 @@ class RendererReplica:
         self, config: AppConfig, short_name: str, dispatcher: DeploymentHandle, text: DeploymentHandle
     ) -> None:
         settings, meter, worker = Settings.from_env(), RayMeter(), this_worker()
+        begin_observed(settings, role="renderer", replica=serve.get_replica_context().replica_id.unique_id)
         out = open_storage(config.out, options=settings.options_for("s3"))
         model = served_model(config, short_name, settings)
         plan = plan_of(model, settings, threads=model.config.threads, device=model.config.torch_device)
@@ -91,6 +94,7 @@ class RendererReplica:
         gang.start()
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
+        _LOG.info("renderer started", extra=fields(model=model.name, degree=plan.parallel.degree))
 
     def check_health(self) -> None:
         """Raise where another replica is needed: this one's gang is not to be mended, or its node is leaving."""
@@ -105,11 +109,13 @@ class RendererReplica:
 
     def _leave(self) -> None:
         self._stop.set()
+        _LOG.info("renderer drains")
         self._thread.join(self._drain_s)
         if self._thread.is_alive():
-            _LOG.warning("the clip was not put down within %.0f s; its newest kept state counts", self._drain_s)
+            _LOG.warning("clip was not put down in time", extra=fields(seconds=self._drain_s))
         else:
             self._renderer.close()
+            _LOG.info("renderer ended")
 
     def _run(self) -> None:
         try:

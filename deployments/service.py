@@ -6,6 +6,7 @@ Every call works with the dispatcher away, but that nobody can say then how far 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from deployments.room import Room
 from deployments.submissions import Submissions
 from farm.control import Action, Command, give_command, standing_stop
 from farm.errors import JobActiveError, NotFoundError
+from farm.logs import fields
 from farm.metrics import Meter, NoMeter
 from farm.queue import ids
 from farm.queue.backlog import Backlog, Progress
@@ -45,6 +47,8 @@ DELETE_S = 30.0
 _LOOK_AGAIN_S = 0.2
 
 ONLINE = "online"
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +251,7 @@ class VideoService:
             await run_in_threadpool(self.store.wish_cancel, job_id, by=principal.name)
         except NotFoundError as error:
             raise missing(job_id) from error
+        _LOG.info("job is to be cancelled", extra=fields(job_id=job_id, by=principal.name))
         await self.dispatch.cancel(job_id)
 
     async def _own(self, principal: Principal, job_id: str) -> Job:

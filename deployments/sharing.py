@@ -15,6 +15,7 @@ from deployments.config import SharingConfig
 from deployments.served import ServedModel
 from farm.control import Command, give_command, newest_command
 from farm.ledger import RunLease
+from farm.logs import fields
 from farm.queue.backlog import Backlog
 from farm.queue.dispatch import Dispatcher
 from farm.storage import Storage
@@ -73,7 +74,7 @@ class RunsMakeRoom:
     def _pause_runs(self) -> None:
         for run_id, command in self._driven_runs():
             if command is None or not command.is_stop:
-                _LOG.info("online jobs wait for devices: run %s is paused", run_id)
+                _LOG.info("run paused for online jobs that wait", extra=fields(run_id=run_id))
                 give_command(self._storage, run_id, "pause", by=BY)
         self._may_hold = True
 
@@ -81,7 +82,7 @@ class RunsMakeRoom:
         for run_id in self._storage.folders("control"):
             command = newest_command(self._storage, run_id)
             if command is not None and command.action == "pause" and command.by == BY:
-                _LOG.info("no online job waits: run %s goes on", run_id)
+                _LOG.info("run goes on as no online job waits", extra=fields(run_id=run_id))
                 give_command(self._storage, run_id, "resume", by=BY)
         self._may_hold = False
 

@@ -6,6 +6,7 @@ project has already is answered from the ledger: neither takes room.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from deployments.room import Place, Room
 from farm.errors import ClipGoneError, IdempotencyConflict, JobEndedError, NotFoundError
 from farm.ledger import read_record
 from farm.ledger.refs import holders_of
+from farm.logs import fields
 from farm.metrics import SUBMISSIONS, Meter
 from farm.queue import ids
 from farm.queue.backlog import Backlog
@@ -31,6 +33,8 @@ from farm.storage import Storage
 
 if TYPE_CHECKING:
     from deployments.clients import DispatchPort
+
+_LOG = logging.getLogger(__name__)
 
 
 class Submissions:
@@ -72,28 +76,34 @@ class Submissions:
             earlier = _earlier(self._store.storage, retry_key)
             if earlier is not None:
                 view = self._store.view(self._put(earlier, retry_key).id)  # what the first try did not come to
-                self._meter.record(SUBMISSIONS, result="repeated")
+                self._tell("repeated", view.job)
                 return view, None
         drafted = draft()
         if drafted.is_seed_given and self._is_held(principal.project, drafted.spec.clip_id):
             view = self._answered(principal, drafted, retry_key)
-            self._meter.record(SUBMISSIONS, result="answered")
+            self._tell("answered", view.job)
             return view, None
         estimate = drafted.offer.estimate(drafted.spec)
         place = self._taken(principal, estimate, backlog)
         try:
             view = self._written(principal, drafted, estimate, retry_key)
-            self._meter.record(SUBMISSIONS, result="queued")
+            self._tell("queued", view.job)
             return view, place
         except BaseException:
             self._room.give_back(place)
             raise
+
+    def _tell(self, result: str, job: Job) -> None:
+        self._meter.record(SUBMISSIONS, result=result)
+        known = {"job_id": job.id, "clip_id": job.clip_id, "model": job.model, "project": job.project}
+        _LOG.info("job submitted", extra=fields(result=result, **known))
 
     def _taken(self, principal: Principal, estimate: float | None, backlog: Backlog | None) -> Place:
         try:
             return self._room.take(principal, estimate, backlog)
         except LimitedError:
             self._meter.record(SUBMISSIONS, result="limited")
+            _LOG.info("submission limited", extra=fields(project=principal.project))
             raise
 
     def _written(

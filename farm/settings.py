@@ -15,6 +15,8 @@
 | WANFARM_CHECKPOINT_S | seconds after which it is kept | 60 |
 | WANFARM_HANG_FLOOR_S | how long a rank may always be silent before it is taken to hang, a first step 60 times | 60 |
 | WANFARM_ULYSSES | whose all-to-all the ranks of a gang use, torch or deepspeed (equal to the bit) | torch |
+| WANFARM_LOG | what standard error is written as: text for people, or json, one object a line | text |
+| WANFARM_LOG_LEVEL | from which level on: debug, info, warning, error | info for json, else warning |
 | WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 
@@ -27,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from farm.errors import UsageError
 from farm.parallelism import EXCHANGES, Exchange
@@ -47,8 +49,13 @@ KNOWN = (
     "WANFARM_CHECKPOINT_S",
     "WANFARM_HANG_FLOOR_S",
     "WANFARM_ULYSSES",
+    "WANFARM_LOG",
+    "WANFARM_LOG_LEVEL",
     "WANFARM_ENGINE",
 )
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 # Rough on-demand prices of one device for an hour (for "cpu": one core), so that a plan has an order of magnitude to
 # show before anyone has entered their own. Kinds are matched by their longest prefix.
@@ -83,6 +90,8 @@ class Settings:
     checkpoint_s: float = 60.0
     hang_floor_s: float = 60.0
     ulysses: Exchange = "torch"
+    log: LogFormat = "text"
+    log_level: LogLevel | None = None
     engine: str | None = None
 
     @classmethod
@@ -122,6 +131,8 @@ class _Reader:
             "checkpoint_s": self.number("CHECKPOINT_S", whole=False),
             "hang_floor_s": self.number("HANG_FLOOR_S", whole=False),
             "ulysses": self.choice("ULYSSES", EXCHANGES),
+            "log": self.choice("LOG", get_args(LogFormat)),
+            "log_level": self.choice("LOG_LEVEL", get_args(LogLevel)),
             "engine": self.values.get(PREFIX + "ENGINE"),
         }
         if self.faults:

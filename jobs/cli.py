@@ -6,12 +6,15 @@ Those modules are imported when called: `wanfarm --help` has to be there at once
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from farm.errors import FarmError, Interrupted, StorageError, TransientError, UsageError
+from farm.logs import LogSetup, begin_logs
+from farm.settings import Settings
 from jobs.calls import (
     Asked,
     Degrees,
@@ -24,6 +27,7 @@ from jobs.calls import (
     SubmitCall,
 )
 from jobs.guard import guarded
+from jobs.printing import complain
 
 JsonFlag = Annotated[bool, Parameter(name="--json", help="Print JSON instead of a table.")]
 
@@ -407,13 +411,15 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     arguments = sys.argv[1:]
+    with suppress(UsageError):  # whoever reads the settings for a purpose tells what is wrong with them
+        begin_logs(LogSetup.of(Settings.from_env(), role="command"))
     # A debugger that looks into --here needs the terminal.
     is_with_ray = arguments[:1] in (["render"], ["retry"], ["serve"]) and "--here" not in arguments
     sys.exit(guarded(run) if is_with_ray else run())
 
 
 def _complain(message: str, *, code: int) -> int:
-    sys.stderr.write(f"wanfarm: {' '.join(message.split())}\n")
+    complain(message)
     return code
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from farm.errors import Interrupted
+from jobs.printing import complain
 from jobs.signals import AGAIN, SIGNALS
 
 _PR_SET_PDEATHSIG = 1
@@ -72,7 +73,7 @@ def _code_of(status: int) -> int:
         how = f"Ray is gone, and with it the driver (exit code {status})"
         if status < 0:
             how = f"the driver was ended by {signal.Signals(-status).name}"
-        sys.stderr.write(f"wanfarm: {how}; {AGAIN}\n")
+        complain(f"{how}; {AGAIN}")
     return Interrupted.exit_code
 
 

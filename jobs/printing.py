@@ -1,10 +1,15 @@
-"""How commands put what they found on stdout: lines for people, or one JSON document."""
+"""How commands put what they found on stdout: lines for people, or one JSON document; and complaints on stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Sequence
+
+from farm.logs import is_json
+
+_LOG = logging.getLogger(__name__)
 
 
 def say(lines: Iterable[str]) -> None:
@@ -17,6 +22,15 @@ def say(lines: Iterable[str]) -> None:
 def say_json(value: object) -> None:
     """One document to stdout."""
     say([json.dumps(value, indent=1, ensure_ascii=False, default=str)])
+
+
+def complain(message: str) -> None:
+    """What is wrong, to stderr: a line for people, or an event where JSON is written there."""
+    line = " ".join(message.split())
+    if is_json():
+        _LOG.error("%s", line)
+    else:
+        sys.stderr.write(f"wanfarm: {line}\n")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import deque
@@ -9,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from farm.logs import fields, is_json
+
 if TYPE_CHECKING:
     from rich.live import Live
+
+_LOG = logging.getLogger(__name__)
 
 LINE_EVERY_S = 15.0
 RATE_OVER_S = 600.0
@@ -73,23 +78,57 @@ class Display(Protocol):
 
 
 class Lines:
-    """Plain lines, for logs."""
+    """Plain lines, for whoever keeps what is written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._last_s = time.monotonic()
-        self._last = ""
+        self._pace = Pace()
 
     def tick(self, tally: Tally) -> None:
-        is_due = time.monotonic() - self._last_s >= LINE_EVERY_S or tally.num_left == 0
-        counts = f"{tally.done} {tally.failed}"
-        if is_due and counts != self._last:
-            self._last_s, self._last = time.monotonic(), counts
+        if self._pace.is_due(tally):
             self.note(str(tally))
 
     def note(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
+
+
+class Events:
+    """The same as events of the log."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+
+    def tick(self, tally: Tally) -> None:
+        if self._pace.is_due(tally):
+            counts = {"clips": tally.total, "done": tally.done, "failed": tally.failed}
+            speed = {"clips_per_minute": _rounded(tally.clips_per_minute), "eta_seconds": _rounded(tally.eta_s)}
+            _LOG.info("run progress", extra=fields(**counts, **speed))
+
+    def note(self, text: str) -> None:
+        _LOG.info("%s", text)
+
+
+def lines(stream: TextIO | None = None) -> Display:
+    """Lines to `stream` (stderr), or events where JSON is written there."""
+    return Events() if is_json() else Lines(stream or sys.stderr)
+
+
+class Pace:
+    """When counts are told to whoever keeps them: now and then, if they have changed, and at the end."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+        self._last = ""
+
+    def is_due(self, tally: Tally) -> bool:
+        """Whether to tell them now; a yes is taken for told."""
+        is_time = time.monotonic() - self._last_s >= LINE_EVERY_S or tally.num_left == 0
+        counts = f"{tally.done} {tally.failed}"
+        if not is_time or counts == self._last:
+            return False
+        self._last_s, self._last = time.monotonic(), counts
+        return True
 
 
 class Bar:
@@ -113,10 +152,10 @@ class Bar:
 
 @contextmanager
 def progress_display(stream: TextIO | None = None) -> Iterator[Display]:
-    """A bar where `stream` (stderr) is a terminal, lines otherwise."""
+    """A bar where `stream` (stderr) is a terminal, lines otherwise; events where JSON is written there."""
     stream = stream or sys.stderr
-    if not stream.isatty():
-        yield Lines(stream)
+    if is_json() or not stream.isatty():
+        yield lines(stream)
         return
     from rich.console import Console
     from rich.live import Live
@@ -131,3 +170,7 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from farm.cost import Fleet
 from farm.degrees import Demand
 from farm.errors import Interrupted, OutputError, StorageError, TransientError, UsageError
 from farm.ledger import RunLease
+from farm.logs import fields, log_context
 from farm.models import chosen_model
 from farm.plan import Plan, plan_run
 from farm.results import Totals
@@ -26,6 +28,8 @@ from jobs.session import machine_at, refuse_if_absent
 from jobs.signals import Drain
 from jobs.summary import planned_lines
 from jobs.summoning import with_promised
+
+_LOG = logging.getLogger(__name__)
 
 
 def render_manifest(call: RenderCall) -> int:
@@ -49,6 +53,8 @@ class _Render:
             plan, lease = self._plan(held)
             card = card_of(plan)
             write_card(self._out, card)
+            held.enter_context(log_context(run_id=plan.run_id))
+            _tell_planned(plan)
             say(planned_lines(plan, rejected_uri=self._out.uri_of(plan.rejected_path)))
             driven = self._drive(plan, lease, drain) if plan.num_remaining else NOTHING_DRIVEN
             totals = finish_run(self._out, card, settings=self._settings, begun_s=self._begun_s, driven=driven)
@@ -107,6 +113,12 @@ def _refuse_another(run_id: str, *, expected: str | None) -> None:
             f"this would be run {run_id}, not {expected}: manifest, model, flags or wanfarm's version "
             "are not what they were where it was submitted"
         )
+
+
+def _tell_planned(plan: Plan) -> None:
+    counts = {"clips": plan.num_clips, "done": plan.num_done, "failed": plan.num_failed, "rejected": plan.num_rejected}
+    origin = {"manifest": plan.manifest_uri, "model": plan.model.name}
+    _LOG.info("run planned", extra=fields(**origin, rows=plan.num_rows, **counts))
 
 
 @contextmanager

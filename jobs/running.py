@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from farm.degrees import Demand
 from farm.ledger import RunLease, compact
+from farm.logs import fields, log_context
 from farm.parallelism import ONE_RANK, ParallelPlan
 from farm.report import RunFacts, write_report
 from farm.results import Totals, write_results
@@ -21,8 +22,8 @@ from farm.workers.workbench import clear_bench
 from jobs.calls import Execution
 from jobs.exporter import Measured, run_gauges
 from jobs.fleet import Layout, Machine, lay_out
-from jobs.printing import say
-from jobs.progress import Lines, Tally, progress_display
+from jobs.printing import complain, say
+from jobs.progress import Tally, lines, progress_display
 from jobs.session import RayLostError, leave_at_once, ray_session
 from jobs.shared_output import check_shared
 from jobs.signals import Drain, drained_by_signals
@@ -30,7 +31,7 @@ from jobs.stops import ControlWatch
 from jobs.summary import summary_lines
 
 if TYPE_CHECKING:
-    from jobs.drive import Rendered
+    from jobs.drive import Drive, Rendered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Driven:
 
 
 NOTHING_DRIVEN = Driven()
+
+_LOG = logging.getLogger(__name__)
 
 
 def layout_for(machine: Machine, demands: Sequence[Demand], execution: Execution, settings: Settings) -> Layout:
@@ -67,7 +70,7 @@ def drive_segments(
 ) -> Driven:
     """Render what remains of the segments, unless the run is cancelled. Raises what `Drive.run` raises."""
     with ControlWatch(out, lease.run_id) as control:
-        control.wait_while_paused(note=Lines(sys.stderr).note, check=lease.check)
+        control.wait_while_paused(note=lines().note, check=lease.check)
         if control.is_cancelled:
             return Driven()
         # Brings in Ray, a second that a run with nothing to do is spared, and one that is paused as well.
@@ -95,10 +98,24 @@ def drive_segments(
                 guards=Guards(session=session, lease=lease, drain=drain, control=control, display=display),
                 tally=tally,
             )
-            with drain.patiently():
-                drive.run()
+            with drain.patiently(), log_context(run_id=lease.run_id):
+                _run(drive, epoch=lease.epoch)
     clear_bench(out.uri, lease.run_id, epoch=lease.epoch)
     return drive.driven
+
+
+def _run(drive: Drive, *, epoch: int) -> None:
+    """Drive, and tell of it."""
+    layout, begun_s = drive.layout, time.monotonic()
+    gangs = {"gangs": layout.num_workers, "degree": layout.parallel.degree, "device": layout.device}
+    _LOG.info("run begun", extra=fields(epoch=epoch, **gangs))
+    ended = "run interrupted"
+    try:
+        drive.run()
+        ended = "run ended"
+    finally:
+        counts = {"rendered": len(drive.rendered), "done": drive.tally.done, "failed": drive.tally.failed}
+        _LOG.info(ended, extra=fields(seconds=round(time.monotonic() - begun_s, 3), **counts))
 
 
 def finish_run(
@@ -132,5 +149,5 @@ def stoppable(command: Callable[[Drain], int], execution: Execution) -> int:
         with drained_by_signals(grace_s=execution.grace) as drain:
             return command(drain)
     except RayLostError as error:
-        sys.stderr.write(f"wanfarm: {error}\n")
+        complain(str(error))
         leave_at_once(error.exit_code)

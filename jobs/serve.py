@@ -10,7 +10,6 @@ import ipaddress
 import os
 import shlex
 import socket
-import sys
 import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from farm.settings import Settings
 from farm.storage import open_storage
 from jobs.calls import MAX_PORT
 from jobs.fleet import this_machine
-from jobs.printing import say
+from jobs.printing import complain, say
 from jobs.serve_layout import arguments_here
 from jobs.session import RayLostError, Session, leave_at_once, ray_session
 from jobs.signals import Drain, drained_by_signals
@@ -105,7 +104,7 @@ def serve_here(call: ServeCall) -> int:
                 _watch(serving, session, drain)
                 return _end(serving, session, drain)
     except RayLostError as error:
-        sys.stderr.write(f"wanfarm: {error}\n")
+        complain(str(error))
         leave_at_once(error.exit_code)
 
 
@@ -216,7 +215,7 @@ def _watch(serving: LocalServe, session: Session, drain: Drain) -> None:
         session.check()
         state: AppState = serving.state()
         if state.fault is not None and state.fault != told:
-            sys.stderr.write(f"wanfarm: {state.fault}\n")
+            complain(state.fault)
         told = state.fault
         time.sleep(LOOK_S)
 

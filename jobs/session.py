@@ -19,6 +19,7 @@ from jobs.fleet import POOL_LABEL, TEXT_POOL, Machine, this_machine
 from jobs.processes import children, end_users_of, is_living
 from jobs.signals import AGAIN
 from jobs.summoning import summon
+from jobs.worker_logs import forwarded
 
 # Rows with text states are all that passes through it: 8 MiB each at most, some dozens at a time.
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -90,7 +91,7 @@ def ray_session(address: str | None, *, metrics_port: int | None = None) -> Iter
     UsageError where there is no cluster at `address`.
     """
     if address is None:
-        with _local_folder() as folder, _native_stderr_to(folder / "driver.err"):
+        with _local_folder() as folder, _native_stderr_to(folder / "driver.err"), forwarded(folder):
             with _closing(_start_local(folder, metrics_port)) as session:
                 yield session
     else:

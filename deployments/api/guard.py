@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.error_answers import error_response, internal_error
 from deployments.errors import ForbiddenError
+from farm.logs import fields, log_context
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What probes ask by whatever address they have.
@@ -22,6 +23,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+
+# Of HTTP's codes: from here on the fault is ours.
+SERVERS_FAULT = 500
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, has_begun = f"req_{uuid.uuid4().hex}", False
+        request_id = f"req_{uuid.uuid4().hex}"
+        with log_context(request_id=request_id):
+            await self._guarded(scope, receive, send, request_id)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        has_begun, request = False, {"method": scope["method"], "path": scope["path"]}
         is_read = not _has_body(Headers(scope=scope))
 
         async def guarded_receive() -> Message:
@@ -55,6 +64,8 @@ class Guard:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
+                level = logging.WARNING if message["status"] >= SERVERS_FAULT else logging.DEBUG
+                log.log(level, "request answered", extra=fields(status=message["status"], **request))
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 for name, value in _HEADERS.items():
@@ -76,7 +87,7 @@ class Guard:
                 return
             await self._app(scope, guarded_receive, guarded_send)
         except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            log.exception("request failed", extra=fields(**request))
             if has_begun:
                 raise  # the connection breaks, so that nobody takes half an answer for a whole one
             await internal_error()(scope, guarded_receive, guarded_send)

@@ -10,6 +10,7 @@ before, 1 listing, 1 read and 1 look at the clock more, and 1 deletion for each 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import suppress
@@ -20,9 +21,12 @@ from typing import Self
 
 from farm.errors import AlreadyExistsError, LeaseLostError, NotFoundError, RunHeldError, StorageError
 from farm.ledger.holder import Holder, is_known_dead, this_process
+from farm.logs import fields
 from farm.storage.base import Entry, Storage
 
 LEASE_S = 15.0
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,7 @@ class Lease:
         holder = this_process(since_s=self._storage.now())
         self._storage.create(self._path(number, "json"), holder.model_dump_json(indent=1).encode())
         self.epoch, self._renewed_s, self._is_taken_over = number, begun_s, False
+        _LOG.info("lease taken", extra=fields(lease=self.name, epoch=number))
         if number > 1:
             self._forget_before(number)
         self._stop.clear()
@@ -143,7 +148,9 @@ class Lease:
                 self._fault = None
             except StorageError as error:  # tried again soon; `is_lost` says when it has been too long
                 self._fault = error
+                _LOG.warning("lease not renewed", extra=fields(lease=self.name, error=str(error)))
             if self._is_taken_over:
+                _LOG.warning("lease lost", extra=fields(lease=self.name, epoch=self.epoch))
                 return
 
     def _renew(self) -> None:

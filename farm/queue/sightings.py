@@ -10,6 +10,7 @@ from typing import Protocol
 from farm import control
 from farm.errors import NotFoundError
 from farm.ledger.parallel import map_in_order
+from farm.logs import fields
 from farm.queue.backlog import Pause
 from farm.queue.job import Job, JobState
 from farm.storage.base import Storage
@@ -79,7 +80,7 @@ def _sighting(store: OpenJobs, job_id: str) -> Sighting | None:
     except NotFoundError:
         return None
     except ValueError as error:  # a file that nobody can read must not stop the queue
-        _LOG.warning("job %s cannot be read: %s", job_id, error)
+        _LOG.warning("job cannot be read", extra=fields(job_id=job_id, error=str(error)))
         return None
 
 

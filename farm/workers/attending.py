@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from farm.errors import FarmError, QueueAwayError
+from farm.logs import fields
 from farm.queue.claim import JobLease
 from farm.queue.client import QueueClient
 from farm.queue.store import JobStore
@@ -94,7 +95,7 @@ class Attendance:
         except QueueAwayError:
             self._ask_storage(job_id)
         except Exception:  # the boundary: a clip is worth more than talk about it
-            _LOG.exception("the dispatcher cannot be told of job %s", job_id)
+            _LOG.exception("dispatcher cannot be told of a job", extra=fields(job_id=job_id))
         else:
             self.is_cancelled |= answer == "stop"
 
@@ -106,4 +107,4 @@ class Attendance:
         try:
             self.is_cancelled |= self._store.is_cancel_wished(job_id)
         except FarmError as error:
-            _LOG.warning("whether job %s is to be cancelled cannot be asked: %s", job_id, error)
+            _LOG.warning("cancellation cannot be asked for", extra=fields(job_id=job_id, error=str(error)))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from farm.logs import fields
 from farm.workers.making import ClipJob
 
 _LOG = logging.getLogger(__name__)
@@ -64,4 +65,4 @@ class Teller:
             call()
         except Exception:  # the boundary: a clip is worth more than its audience
             self._is_silent = True
-            _LOG.exception("the listener fails and hears no more of clip %s", self._job.spec.clip_id)
+            _LOG.exception("listener fails and hears no more", extra=fields(clip_id=self._job.spec.clip_id))

@@ -38,6 +38,7 @@ from farm.errors import (
     TransientError,
 )
 from farm.ledger.lease import LEASE_S
+from farm.logs import fields, log_context
 from farm.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, Meter, NoMeter
 from farm.queue.claim import JobLease
 from farm.queue.client import Ending, QueueClient
@@ -64,6 +65,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 
 ENDS: tuple[Ending, ...] = ("completed", "answered", "failed", "cancelled")
+
+_EVENTS: dict[Ending, str] = {
+    **dict.fromkeys(ENDS, "job ended"),
+    "put down": "job put down",
+    "held": "job is another's",
+    "gone": "job is gone",
+}
 
 
 class PromptStates(Protocol):
@@ -129,7 +137,7 @@ class OnlineRenderer:
                 except GangStartError:
                     raise
                 except (TransientError, StorageError) as error:
-                    _LOG.warning("%s waits %.1f s: %s", self.name, pause_s, error)
+                    _LOG.warning("renderer waits", extra=fields(seconds=pause_s, error=str(error)))
                     waiting.wait(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     continue
@@ -151,7 +159,9 @@ class OnlineRenderer:
             return None
         ending: Ending = "put down"
         try:
-            ending = self._ending(job)
+            with log_context(job_id=job.id, clip_id=job.clip_id, run_id=RUN_ID):
+                ending = self._ending(job)
+                _LOG.info(_EVENTS[ending], extra=fields(ending=ending, seconds=round(self._age_s(job), 3)))
             if ending in ENDS:
                 self._meter.record(JOB_SECONDS, self._age_s(job), status=ending, model=self._model.name)
         finally:
@@ -188,6 +198,7 @@ class OnlineRenderer:
             lease.release()
 
     def _claimed(self, lease: JobLease) -> Ending:
+        _LOG.info("job claimed", extra=fields(epoch=lease.epoch, waited_seconds=round(self._age_s(lease.job), 3)))
         attendance = Attendance(lease, queue=self._queue, store=self._store, renderer=self.name, beat_s=self._beat_s)
         self._attendance = attendance
         try:

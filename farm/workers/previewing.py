@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from farm.logs import fields
 from farm.media import encode_preview
 from farm.workers.engine import Frames, Order, Watch
 
@@ -35,7 +36,7 @@ class Previewer:
             self._watch.preview(step, encode_preview(draw(), fps=self._fps))
         except Exception:  # the boundary: whatever it is, it says nothing about the clip
             self._every_s = None
-            _LOG.exception("no more previews of clip %s", self._clip_id)
+            _LOG.exception("no more previews of a clip", extra=fields(clip_id=self._clip_id))
         self._shown_s = time.monotonic()
 
     def _is_due(self, step: int) -> bool:

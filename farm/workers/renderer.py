@@ -6,8 +6,10 @@ letter; faults of the machine are raised.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 
 from farm import ledger, metrics
 from farm.errors import (
@@ -20,6 +22,7 @@ from farm.errors import (
     UsageError,
 )
 from farm.files import Files
+from farm.logs import fields, log_context
 from farm.metrics import Meter, Shapes
 from farm.provenance import Execution, Worker
 from farm.settings import Settings
@@ -36,6 +39,8 @@ from farm.workers.work import Made, Outcome, Work
 from farm.workers.workbench import Workbench
 
 __all__ = ["MAX_ATTEMPTS", "Outcome", "Renderer"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Renderer:
@@ -106,7 +111,9 @@ class Renderer:
         behind: list[Future[Outcome]] = []
         try:
             for job in jobs:
-                behind.append(self._publishing.submit(self._settled, job, self._make(job)))
+                with log_context(clip_id=job.spec.clip_id, run_id=job.run_id, model=job.model_name):
+                    made = self._make(job)
+                    behind.append(self._publishing.submit(copy_context().run, self._settled, job, made))
                 if len(behind) > 1:
                     yield behind.pop(0).result()
         except Exception:
@@ -163,21 +170,30 @@ class Renderer:
         """Try until the clip is made or given up."""
         while True:
             try:
-                return self._attempt(work, self._whole_engine())
+                with log_context(attempt=len(work.ladder.attempts) + 1):
+                    return self._attempt(work, self._whole_engine())
             except ClipYielded:
+                _LOG.info("clip put down", extra=fields(step=work.keeper.kept_step))
                 return work.end("skipped")
             except TakenOverError:
                 self._count_lost(work, go_on_at=work.keeper.kept_step)
                 return work.end("lost")
             except GangError as error:
                 self._is_broken = True
-                is_the_end = work.ladder.is_the_end(error)
+                is_the_end = self._is_the_end(work, error)
             except (StorageError, TransientError, UsageError):
                 raise
             except Exception as error:  # the boundary: what nobody expected is the clip's fault, until it repeats
-                is_the_end = work.ladder.is_the_end(error)
+                is_the_end = self._is_the_end(work, error)
             if is_the_end:
                 return self._publisher.give_up(work)
+
+    def _is_the_end(self, work: Work, error: Exception) -> bool:
+        attempt = len(work.ladder.attempts) + 1
+        is_the_end = work.ladder.is_the_end(error)
+        known = {"error_class": type(error).__name__, "error": str(error), "step": work.keeper.kept_step}
+        _LOG.warning("clip attempt failed", extra=fields(attempt=attempt, is_last=is_the_end, **known))
+        return is_the_end
 
     def _attempt(self, work: Work, engine: RenderEngine) -> Made | Outcome:
         job, spec, is_tame = work.job, work.job.spec, work.ladder.is_tame
@@ -201,6 +217,7 @@ class Renderer:
             preview_every_s=self._preview_every_s,
         )
         watch = self._watch(work, begun_at=start.step, degree=execution.degree)
+        self._tell_begun(spec, start, execution)
         try:
             advanced = self._advanced(work, engine, order, execution, watch)
             return advanced or self._rendered(work, engine, order, execution, watch)
@@ -228,6 +245,15 @@ class Renderer:
             clock.add(job.spent.timings)
             device_seconds += job.spent.device_seconds
         return Made(work=work, clip=clip, execution=execution, device_seconds=device_seconds)
+
+    def _tell_begun(self, spec: ClipSpec, start: Start, execution: Execution) -> None:
+        shape = f"{spec.width}x{spec.height}x{spec.num_frames}"
+        known = {"shape": shape, "steps": spec.num_inference_steps, "degree": execution.degree}
+        if start.state is None:
+            _LOG.info("clip begun", extra=fields(**known))
+        else:
+            _LOG.info("clip resumed", extra=fields(step=start.step, **known))
+        _LOG.debug("clip asks for", extra=fields(prompt=spec.prompt, negative_prompt=spec.negative_prompt))
 
     def _takes_over_at(self, spec: ClipSpec) -> int:
         """Steps that must be done before this engine can go on; 0 where it can begin."""
@@ -278,6 +304,7 @@ class Renderer:
 
     def _settled(self, job: ClipJob, made: Made | Outcome) -> Outcome:
         outcome = made if isinstance(made, Outcome) else self._published(made)
+        _tell(outcome)
         if outcome.status not in ("skipped", "advanced"):  # it comes back, or goes on
             self._meter.record(metrics.CLIPS, status=outcome.status, model=job.model_name)
         return outcome
@@ -288,3 +315,19 @@ class Renderer:
                 return self._publisher.publish(made)
             except TakenOverError:
                 return made.work.end("lost")
+
+
+def _tell(outcome: Outcome) -> None:
+    """What became of a clip; of those that were only passed over, for whoever looks closely."""
+    known = {"seconds": round(sum(outcome.timings.values()), 3), "device_seconds": round(outcome.device_seconds, 3)}
+    match outcome.status:
+        case "committed" | "advanced":
+            lost = {"lost_steps": outcome.lost_steps or None, "resumes": outcome.num_resumes or None}
+            stages = {stage: round(seconds, 3) for stage, seconds in outcome.timings.items()}
+            _LOG.info(f"clip {outcome.status}", extra=fields(**known, stages=stages, **lost))
+        case "failed":
+            _LOG.error("clip failed", extra=fields(error_class=outcome.error_class, error=outcome.message))
+        case "lost":
+            _LOG.info("clip lost to another worker")
+        case _:
+            _LOG.debug(f"clip {outcome.status}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
-import ray
 
 from farm.errors import GangStartError
+from farm.logs import fields
 from farm.metrics import Meter
-from farm.provenance import Worker
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
@@ -29,12 +27,15 @@ from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, 
 from farm.workers.gang import Gang, GangTiming, Standing
 from farm.workers.making import ClipJob
 from farm.workers.notices import DrainNotice, drain_notice
+from farm.workers.observing import begin_observed, this_worker
 from farm.workers.outcomes import outcome_in, outcome_table, spent_on, with_outcome
 from farm.workers.ray_metrics import RayMeter
 from farm.workers.renderer import Outcome, Renderer
 from farm.workers.workbench import Workbench, bench_root
 
 FIRST_STEP_FLOORS = 60
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,10 @@ class StageSetup:
     def drain_path(self) -> str:
         """Below OUT: while this file is there, workers of this driver begin no clip."""
         return drain_path(self.run_id, epoch=self.epoch)
+
+    def observe(self, role: str) -> None:
+        """Have this process tell what it does."""
+        begin_observed(self.settings, role=role, run_id=self.run_id, model=self.model.name)
 
 
 def drain_path(run_id: str, *, epoch: int) -> str:
@@ -82,6 +87,7 @@ class EncodeStage:
     @cached_property
     def _encoder(self) -> PromptEncoder:
         model = self._setup.model
+        self._setup.observe("encoder")
         return PromptEncoder(
             lambda: self._backend.open_text(model),
             self._setup.storage,
@@ -119,6 +125,7 @@ class _Leader:
     @cached_property
     def _renderer(self) -> Renderer:
         setup, worker, meter = self._setup, this_worker(), RayMeter()
+        setup.observe("leader")
         # Several nodes may share a machine, and one that is lost is not a clip's fault.
         root = bench_root(setup.storage.uri, setup.run_id, epoch=setup.epoch)
         bench = Workbench(root, node=str(worker.node_id))
@@ -138,10 +145,11 @@ class _Leader:
         try:
             for outcome in self._renderer.render_all(jobs):
                 if outcome.status == "skipped" and self._notice.is_leaving:
+                    _LOG.info("leader leaves a node that drains")
                     _leave()
                 yield outcome
         except GangStartError as error:
-            logging.getLogger(__name__).error("the gang does not start: %s", error)
+            _LOG.error("gang does not start", extra=fields(error=str(error)))
             _leave()
 
     def _job(self, row: dict[str, Any]) -> ClipJob:
@@ -218,8 +226,3 @@ def _leave() -> NoReturn:
     """
     logging.shutdown()
     os._exit(1)
-
-
-def this_worker() -> Worker:
-    """Who renders, as records name it."""
-    return Worker(host=socket.gethostname(), pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())

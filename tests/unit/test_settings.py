@@ -32,6 +32,8 @@ def test_every_variable_is_read() -> None:
             "WANFARM_CHECKPOINT_S": "7.5",
             "WANFARM_HANG_FLOOR_S": "9",
             "WANFARM_ULYSSES": "deepspeed",
+            "WANFARM_LOG": "json",
+            "WANFARM_LOG_LEVEL": "debug",
             "PATH": "/bin",
         }
     )
@@ -44,6 +46,7 @@ def test_every_variable_is_read() -> None:
     assert settings.input_timeout_s == 1.5
     assert (settings.checkpoint_steps, settings.checkpoint_s, settings.hang_floor_s) == (5, 7.5, 9)
     assert settings.ulysses == "deepspeed"
+    assert (settings.log, settings.log_level) == ("json", "debug")
 
 
 def test_secrets_are_not_in_the_repr() -> None:
@@ -58,6 +61,8 @@ def test_all_faults_are_named_at_once_and_no_secret_is_repeated() -> None:
                 "WANFARM_TREADS": "3",
                 "WANFARM_THREADS": "-1",
                 "WANFARM_ULYSSES": "ring",
+                "WANFARM_LOG": "xml",
+                "WANFARM_LOG_LEVEL": "loud",
                 "WANFARM_MAX_INPUT_BYTES": "1.5",
                 "WANFARM_INPUT_TIMEOUT_S": "nan",
                 "WANFARM_PRICES": '{"cpu": "dear"}',

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from farm.errors import RankLostError
+from farm.logs import fields
 from farm.media import encoder_settings
 from farm.provenance import Execution
 from farm.spec import ClipSpec
@@ -87,6 +89,7 @@ class Gang:
 
     def rebuild(self) -> None:
         """Kill what is left and start anew. GangStartError."""
+        _LOG.info("gang is rebuilt")
         self._break()
         self.start()
 
@@ -102,7 +105,7 @@ class Gang:
             yield from assignment.carry_on(watch)
         except Exception as error:
             if assignment.is_broken:
-                self._broken_by(type(error).__name__)
+                self._broken_by(type(error).__name__, str(error))
             raise
         finally:
             if assignment.is_over and self._assignment is assignment:
@@ -118,22 +121,26 @@ class Gang:
                 for _ in self._carried_out(self._assignment, Unwatched()):
                     pass
         if self._crew is not None and (loss := self._crew.loss()) is not None:
-            _LOG.warning("the gang broke between two clips: %s", loss)
-            self._broken_by(RankLostError.__name__)
+            self._broken_by(RankLostError.__name__, loss)
         return self._crew or self._started()
 
     def _started(self) -> Crew:
         self._on_state("starting")
+        begun_s, parallel = time.monotonic(), str(self._plan.parallel)
+        _LOG.info("gang starts", extra=fields(degree=self._plan.parallel.degree, parallel=parallel))
         try:
             crew = Crew(self._ranks, self._plan, backend=self._backend, load_s=self._timing.load_s)
         except BaseException:
             self._on_state(None)
             raise
         self._crew, self._ready = crew, crew.ready
+        known = {"device": crew.ready.execution.device, "seconds": round(time.monotonic() - begun_s, 3)}
+        _LOG.info("gang ready", extra=fields(degree=crew.size, parallel=parallel, **known))
         self._on_state("idle")
         return crew
 
-    def _broken_by(self, cause: str) -> None:
+    def _broken_by(self, cause: str, why: str) -> None:
+        _LOG.warning("gang broken", extra=fields(error_class=cause, error=why))
         self._break()
         if self._on_break is not None:
             self._on_break(cause)

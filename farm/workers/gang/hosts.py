@@ -32,6 +32,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from farm.errors import GangStartError
+from farm.logs import LogSetup, begin_logs, current_setup
 from farm.workers.engine import ModelPlan
 from farm.workers.gang.launch import Nursery, rank_environment, shares_weights
 from farm.workers.gang.remote import Reception
@@ -55,8 +56,9 @@ class RankHost:
     def host(self) -> str:
         return str(get_node_ip_address())
 
-    def start(self, plan: ModelPlan, *, first: int, address: str, key: bytes) -> None:
+    def start(self, plan: ModelPlan, *, first: int, address: str, key: bytes, logs: LogSetup) -> None:
         """Start this host's ranks, numbered from `first`, which call their leader at `address`."""
+        begin_logs(logs)
         num_ranks, interface = plan.parallel.ranks_per_host, interface_of(self.host())
         if shares_weights(plan, num_ranks=num_ranks):
             self._nursery.share_weights()
@@ -110,9 +112,12 @@ class HostedRanks:
         if not self._hosts:
             self._assemble()
         reception, size = Reception(get_node_ip_address()), self._plan.parallel.ranks_per_host
+        logs = current_setup(role="rank host")
         try:
             starts = [
-                host.start.remote(self._plan, first=index * size, address=reception.address, key=reception.key)
+                host.start.remote(
+                    self._plan, first=index * size, address=reception.address, key=reception.key, logs=logs
+                )
                 for index, host in enumerate(self._hosts)
             ]
             self._answers(starts)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from farm.errors import GangStartError
+from farm.logs import LogSetup, current_setup
 from farm.workers.engine import ModelPlan
 
 LOOPBACK = "127.0.0.1"
@@ -123,24 +124,36 @@ class Nursery:
         self, rank: int, arguments: Sequence[str], *, environment: Mapping[str, str], secret: bytes = b"", fd: int = -1
     ) -> None:
         """Start one rank; `secret` is what it reads from its standard input, `fd` a descriptor that it inherits."""
-        self.processes[rank] = self._thread.submit(self._spawn, rank, arguments, environment, secret, fd).result()
+        logs = current_setup(role="rank", rank=rank)
+        start = self._thread.submit(self._spawn, rank, arguments, environment, secret, fd, logs)
+        self.processes[rank] = start.result()
 
     def _spawn(
-        self, rank: int, arguments: Sequence[str], environment: Mapping[str, str], secret: bytes, fd: int
+        self,
+        rank: int,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        secret: bytes,
+        fd: int,
+        logs: LogSetup,
     ) -> RankProcess:
         errors = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - it lives as long as the process
         command = [sys.executable, "-m", "farm.workers.gang.rank", "--parent", str(os.getpid()), "--rank", str(rank)]
         if self.shared_folder is not None:
             command += ["--shared-folder", str(self.shared_folder)]
-        process = subprocess.Popen(
-            [*command, *arguments],
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=errors,
-            stderr=errors,
-            pass_fds=(fd,) if fd >= 0 else (),
-            start_new_session=True,  # Ctrl-C is the leader's to deal with
-        )
+        log_fd = os.dup(2)  # what it logs goes where this process's does; its last words are kept apart
+        try:
+            process = subprocess.Popen(
+                [*command, "--logs", logs.to_argument(), "--log-fd", str(log_fd), *arguments],
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=(fd, log_fd) if fd >= 0 else (log_fd,),
+                start_new_session=True,  # Ctrl-C is the leader's to deal with
+            )
+        finally:
+            os.close(log_fd)
         if process.stdin is not None:
             process.stdin.write(secret)
             process.stdin.close()

@@ -14,6 +14,8 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from farm.logs import LogSetup, begin_logs
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -24,9 +26,12 @@ def main() -> None:
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--shared-folder", type=Path)
     parser.add_argument("--fd", type=int)
+    parser.add_argument("--logs", type=LogSetup.from_argument, required=True)
+    parser.add_argument("--log-fd", type=int, required=True)
     parser.add_argument("--connect", help="host:port of the leader; the key comes on standard input")
     arguments = parser.parse_args()
     _die_with(arguments.parent)
+    begin_logs(arguments.logs, stream=os.fdopen(arguments.log_fd, "w", encoding="utf-8"))
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     if arguments.fd is not None:

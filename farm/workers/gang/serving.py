@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -12,6 +14,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from farm.errors import ClipYielded
+from farm.logs import fields, log_context
 from farm.workers.engine import RankEngine, SamplerState, open_backend
 from farm.workers.gang.faults import told
 from farm.workers.gang.messages import (
@@ -33,21 +36,27 @@ from farm.workers.gang.messages import (
 
 _M = TypeVar("_M", bound=Message)
 
+_LOG = logging.getLogger(__name__)
+
 
 def serve(connection: Connection, *, rank: int, shared_folder: Path | None) -> None:
     """Until told to leave; the process ends at once where the channel closes."""
     post = Post(connection)
     setup = post.expect(Setup)
+    begun_s = time.monotonic()
     try:
         seat = RankSeat(rank=rank, shared_folder=shared_folder, post=post)
         engine = open_backend(setup.backend).open_render(setup.plan, seat)
         post.send(Ready(execution=engine.environment(), tame=engine.environment(is_tame=True)))
     except Exception as error:  # the process boundary
+        _tell_failed(error)
         post.send(told(error))
         post.expect(Leave)
         return
+    _LOG.info("rank ready", extra=fields(seconds=round(time.monotonic() - begun_s, 3), pid=os.getpid()))
     while (work := post.next_work()) is not None:
-        post.send(_carried_out(engine, work, post))
+        with log_context(clip_id=work.order.spec.clip_id):
+            post.send(_carried_out(engine, work, post))
     engine.close()
 
 
@@ -129,11 +138,18 @@ class _Teller:
 
 
 def _carried_out(engine: RankEngine, work: Work, post: Post) -> Message:
+    _LOG.debug("rank begins", extra=fields(order=work.number))
     try:
         for frames in engine.render(work.order, _Teller(post=post, number=work.number)):
             post.send(Chunk(frames=frames))
     except ClipYielded:
         return Done(is_yielded=True)
     except Exception as error:  # the process boundary
+        _tell_failed(error)
         return told(error)
+    _LOG.debug("rank is done", extra=fields(order=work.number))
     return Done(is_yielded=False)
+
+
+def _tell_failed(error: Exception) -> None:
+    _LOG.warning("rank failed", extra=fields(error_class=type(error).__name__, error=str(error)))
