@@ -61,7 +61,7 @@ class LocalServe:
             is_there=True,
             is_ready=status == "RUNNING",
             num_gangs=sum(ready),
-            fault=_in_a_line(found.message or status) if status in _FAILED else None,
+            fault=_fault(found) if status in _FAILED else None,
         )
 
     def begin_end(self) -> None:
@@ -74,6 +74,12 @@ class LocalServe:
         """Whether it has been, to the last replica."""
         time.sleep(POLL_S)
         return not self.state().is_there
+
+
+def _fault(found: Any) -> str:
+    """What is the matter with an application; its deployments' own words come before Serve's summary of them."""
+    messages = [f"{name}: {_in_a_line(one.message)}" for name, one in found.deployments.items() if one.message.strip()]
+    return "; ".join(messages) or _in_a_line(found.message or str(found.status.value))
 
 
 def _in_a_line(message: str) -> str:
