@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -139,9 +140,18 @@ def _fault_of(template: Mapping[str, Any]) -> str | None:
         return "it has no metadata"
     if not isinstance(spec, dict) or not spec.get("entrypoint"):
         return "it has no spec.entrypoint (whatever it says is replaced, but this looks like no batch job)"
+    if not _is_command(spec["entrypoint"]):
+        return f"its entrypoint {spec['entrypoint']!r} is no command"
     if spec.get("submissionMode") == "InteractiveMode":
         return "its submissionMode is InteractiveMode, which takes no entry point"
     return None if _is_runtime_env(spec.get("runtimeEnvYAML")) else "its runtimeEnvYAML is no YAML of a map"
+
+
+def _is_command(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(shlex.split(text))
+    except ValueError:  # a quotation that does not end
+        return False
 
 
 def _is_runtime_env(text: object) -> bool:

@@ -12,7 +12,7 @@ from farm.ledger.lease import LEASE_S
 from farm.settings import Settings
 from farm.storage import Storage
 from jobs.calls import FailureBudget, SubmitCall
-from jobs.entry_point import render_arguments, stop_environment
+from jobs.entry_point import execution_in, over, render_arguments, stop_environment
 from jobs.handing_over import hand_over
 from jobs.opening import open_output
 from jobs.printing import say, say_json
@@ -64,6 +64,9 @@ def _to_kube(call: SubmitCall, out: Storage, settings: Settings, as_json: bool) 
     from jobs.kube import KubeSubmission, as_yaml, rayjob_of, read_template
 
     template = read_template(str(call.kube.kube))
+    # Degrees, devices and ports suit the template's cluster; an address is no longer asked for.
+    wanted = over(call.execution, replace(execution_in(template["spec"]["entrypoint"]), address=None))
+    call = replace(call, execution=wanted)
     # To Kubernetes a bad row would be a failed job, for which it brings a new cluster.
     run = _run_of(call, out, settings, max_failed="100%")
     rayjob = rayjob_of(
