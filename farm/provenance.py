@@ -24,7 +24,10 @@ DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlg
 
 # What may differ between two renders of one clip that are otherwise the same: where, when, how fast, which attempt.
 CIRCUMSTANCES = frozenset(
-    {"worker", "committed_at", "timings", "device_seconds", "cost", "attempts", "resumed_at", "lost_steps", "discarded"}
+    {
+        *("worker", "committed_at", "timings", "stints", "device_seconds", "cost"),
+        *("attempts", "resumed_at", "lost_steps", "discarded"),
+    }
 )
 
 # Records of a newer release may carry more than this one knows; it is kept, and compared.
@@ -85,13 +88,40 @@ class Worker(BaseModel):
     node_id: str | None = None
 
 
+class StageTime(BaseModel):
+    """One stage of one try at a clip.
+
+    Args:
+        begun_s: since the stint began.
+        seconds: that were spent on it. Decoding and encoding take turns; each has its own.
+        step: of denoising, the steps that were done before; None where it began with noise.
+    """
+
+    model_config = _RECORD
+
+    name: str
+    begun_s: float
+    seconds: float
+    step: int | None = None
+
+
+class Stint(BaseModel):
+    """One gang's time at a clip: its leader, when it took it up (UTC in ISO 8601), and what it did, tries and all."""
+
+    model_config = _RECORD
+
+    worker: Worker
+    begun_at: str
+    stages: tuple[StageTime, ...] = ()
+
+
 class Record(BaseModel):
     """A clip's commit record, OUT/clips/ab/<clip_id>.json; its presence means that the clip is done.
 
     `timings` are seconds per stage, `cost` is in `currency` (None where the device has no price), `committed_at` is
     UTC in ISO 8601, `attempts` counts this one. `resumed_at` are the steps after which a kept state was gone on from,
     `lost_steps` those that were computed twice, and `discarded` says why a state could not be used: each of the turn
-    that committed the clip.
+    that committed the clip. `stints` are that turn's, the last one of the gang that committed; older records have none.
     """
 
     model_config = _RECORD
@@ -107,6 +137,7 @@ class Record(BaseModel):
     worker: Worker
     committed_at: str
     timings: dict[str, float]
+    stints: tuple[Stint, ...] = ()
     device_seconds: float
     cost: float | None = None
     currency: str | None = None
@@ -143,6 +174,7 @@ def build_record(
     cost: float | None = None,
     currency: str | None = None,
     warnings: Sequence[str] = (),
+    stints: Sequence[Stint] = (),
     resumed_at: Sequence[int] = (),
     lost_steps: int = 0,
     discarded: Sequence[str] = (),
@@ -170,6 +202,7 @@ def build_record(
         worker=worker,
         committed_at=committed_at,
         timings=dict(timings),
+        stints=tuple(stints),
         device_seconds=device_seconds,
         cost=cost,
         currency=currency,

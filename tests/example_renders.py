@@ -17,7 +17,7 @@ from farm.provenance import Record, Worker
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import MemoryStorage, Storage
-from farm.workers.engine import CheckpointPolicy, ClipText, RenderEngine
+from farm.workers.engine import CheckpointPolicy, ClipText, Handover, RenderEngine
 from farm.workers.listening import Listener
 from farm.workers.making import ClipJob
 from farm.workers.renderer import Renderer
@@ -43,6 +43,7 @@ def renderer_of(
     should_stop: Callable[[], bool] = bool,
     listener: Listener | None = None,
     preview_every_s: float | None = None,
+    handover: Handover | None = None,
 ) -> Renderer:
     """A renderer whose bench lies in the folder."""
     return Renderer(
@@ -56,6 +57,7 @@ def renderer_of(
         should_stop=should_stop,
         listener=listener,
         preview_every_s=preview_every_s,
+        handover=handover,
     )
 
 

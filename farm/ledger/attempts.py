@@ -21,6 +21,7 @@ class Attempt(BaseModel):
         error_class: name of the error's class, which decides how the clip is tried next.
         reason: the error's message.
         trace: its traceback, of the process where it arose.
+        at: when, UTC in ISO 8601; older notes do not say.
         nonce: makes each note's bytes its own.
     """
 
@@ -30,6 +31,7 @@ class Attempt(BaseModel):
     reason: str
     trace: str = ""
     worker: str
+    at: str | None = None
     nonce: str = Field(default_factory=lambda: uuid.uuid4().hex)
 
 

@@ -13,6 +13,7 @@ Attempts are counted in the ledger, where they outlive this process.
 from __future__ import annotations
 
 import traceback
+from datetime import UTC, datetime
 
 from farm import ledger
 from farm.errors import InputError, MemoryExhaustedError, NotFiniteError, RenderError
@@ -94,4 +95,5 @@ def _attempt_of(error: Exception, *, worker: str) -> Attempt:
         reason=str(error),
         trace="".join(traceback.format_exception(error)),
         worker=worker,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from farm.errors import InputError, StorageError
 from farm.files import Files
 from farm.media import EncodedVideo, Thumbnailer, VideoWriter
-from farm.provenance import video_metadata
+from farm.provenance import StageTime, Stint, Worker, video_metadata
 from farm.spec import AssetRef, ClipSpec
 from farm.workers.engine import ClipText, Frames, Order, RenderEngine, SamplerState, Unwatched, Watch
 
@@ -30,6 +31,7 @@ class Spent:
     timings: Mapping[str, float]
     lost_steps: int
     num_resumes: int
+    stint: Stint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +54,50 @@ class ClipJob:
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds per stage of one clip."""
+    """Seconds per stage of one clip, and when the stages of each try at it began."""
 
     begun_s: float = field(default_factory=time.monotonic)
+    begun_at_s: float = field(default_factory=time.time)
     timings: dict[str, float] = field(default_factory=dict)
+    stages: list[StageTime] = field(default_factory=list)
+    _first: int = 0
+
+    def begin_try(self) -> None:
+        """What is noted from now on belongs to a new try."""
+        self._first = len(self.stages)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, *, step: int | None = None) -> Iterator[None]:
+        """A stage, or a piece of one, that counts whatever becomes of it."""
         begun_s = time.monotonic()
         try:
             yield
         finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - begun_s
+            seconds = time.monotonic() - begun_s
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
+            self.note(name, begun_s, seconds, step=step)
+
+    def note(self, name: str, begun_s: float, seconds: float, *, step: int | None = None) -> None:
+        """When a stage of this try was (monotonic); pieces add up behind the first."""
+        for number in range(self._first, len(self.stages)):
+            noted = self.stages[number]
+            if noted.name == name:
+                self.stages[number] = noted.model_copy(update={"seconds": noted.seconds + seconds})
+                return
+        self.stages.append(StageTime(name=name, begun_s=begun_s - self.begun_s, seconds=seconds, step=step))
+
+    def noted(self, name: str) -> StageTime | None:
+        """That stage of this try, None where it has not come to it."""
+        return next((stage for stage in self.stages[self._first :] if stage.name == name), None)
+
+    def stint(self, worker: Worker) -> Stint:
+        """All so far, as records have it."""
+        begun_at = datetime.fromtimestamp(self.begun_at_s, UTC).isoformat(timespec="milliseconds")
+        places = {"begun_s", "seconds"}
+        rounded = [
+            stage.model_copy(update={name: round(getattr(stage, name), 4) for name in places}) for stage in self.stages
+        ]
+        return Stint(worker=worker, begun_at=begun_at, stages=tuple(rounded))
 
     def add(self, timings: Mapping[str, float]) -> None:
         """Count another gang's seconds in."""
@@ -126,11 +160,14 @@ class _TimingWatch:
     watch: Watch
     clock: Clock
     begun_s: float
+    step: int | None
 
     def stepped(self, done: int, total: int) -> None:
         self.watch.stepped(done, total)
         if done == total:
-            self.clock.timings["denoise"] = time.monotonic() - self.begun_s
+            seconds = time.monotonic() - self.begun_s
+            self.clock.timings["denoise"] = seconds
+            self.clock.note("denoise", self.begun_s, seconds, step=self.step)
 
     def keep(self, state: SamplerState) -> None:
         self.watch.keep(state)
@@ -144,16 +181,27 @@ class _TimingWatch:
 
 def _frames(engine: RenderEngine, order: Order, watch: Watch, *, clock: Clock) -> Iterator[Frames]:
     """The engine's chunks. What passes until its last step is denoising, the rest of its time decoding."""
-    chunks = iter(engine.render(order, _TimingWatch(watch=watch, clock=clock, begun_s=time.monotonic())))
-    waited_s = 0.0
-    while True:
-        asked_s = time.monotonic()
-        frames = next(chunks, None)
-        waited_s += time.monotonic() - asked_s
-        if frames is None:
-            clock.timings["decode"] = max(0.0, waited_s - clock.timings.get("denoise", 0.0))
-            return
-        yield frames
+    begun_s, step = time.monotonic(), None if order.state is None else order.state.step
+    chunks = iter(engine.render(order, _TimingWatch(watch=watch, clock=clock, begun_s=begun_s, step=step)))
+    waited_s, is_whole = 0.0, False
+    try:
+        while not is_whole:
+            asked_s = time.monotonic()
+            frames = next(chunks, None)
+            waited_s += time.monotonic() - asked_s
+            if frames is not None:
+                yield frames
+            is_whole = frames is None
+    finally:
+        denoised = clock.noted("denoise")
+        denoised_s = 0.0 if denoised is None else denoised.seconds
+        spent_s = waited_s if is_whole else time.monotonic() - begun_s
+        if denoised is None and step != order.spec.num_inference_steps:
+            clock.note("denoise", begun_s, spent_s, step=step)
+        else:
+            clock.note("decode", begun_s + denoised_s, max(0.0, spent_s - denoised_s))
+        if is_whole:
+            clock.timings["decode"] = max(0.0, waited_s - denoised_s)
 
 
 def _cut_out(frames_FHWC: Frames, spec: ClipSpec) -> Frames:

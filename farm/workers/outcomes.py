@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from farm.provenance import Stint
 from farm.workers.making import Spent
 from farm.workers.work import Outcome
 
@@ -22,6 +23,7 @@ SCHEMA = pa.schema(
         ("message", pa.string()),
         ("lost_steps", pa.int64()),
         ("num_resumes", pa.int64()),
+        ("stint", pa.string()),  # JSON
     ]
 )
 
@@ -31,12 +33,14 @@ COLUMN = "outcome"
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:
     """An outcome as a row of `SCHEMA`."""
-    return asdict(outcome) | {"timings": json.dumps(outcome.timings)}
+    stint = None if outcome.stint is None else outcome.stint.model_dump_json()
+    return asdict(outcome) | {"timings": json.dumps(outcome.timings), "stint": stint}
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
     """The inverse of `outcome_row`."""
-    return Outcome(**(row | {"timings": json.loads(row["timings"])}))
+    stint = None if row["stint"] is None else Stint.model_validate_json(row["stint"])
+    return Outcome(**(row | {"timings": json.loads(row["timings"]), "stint": stint}))
 
 
 def outcome_table(outcome: Outcome) -> pa.Table:
@@ -63,4 +67,5 @@ def spent_on(outcome: Outcome | None) -> Spent | None:
         timings=outcome.timings,
         lost_steps=outcome.lost_steps,
         num_resumes=outcome.num_resumes,
+        stint=outcome.stint,
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from farm import ledger, metrics
 from farm.metrics import Meter
-from farm.provenance import Execution, Record, Worker, build_record
+from farm.provenance import Execution, Record, Stint, Worker, build_record
 from farm.settings import Settings
 from farm.storage.base import Storage
 from farm.workers.making import ClipJob, Clock
@@ -88,6 +88,7 @@ class Publisher:
             cost=None if price is None else made.device_seconds / 3600 * price * num_units,
             currency=self._settings.currency,
             warnings=job.warnings,
+            stints=[*stints_before(job), work.clock.stint(self._worker)],
             resumed_at=work.resumed_at,
             lost_steps=work.lost_steps,
             discarded=work.discarded,
@@ -107,6 +108,11 @@ class Publisher:
         meter.record(metrics.CLIP_RENDER_SECONDS, clock.elapsed_s, model=model)
         meter.record(metrics.FRAMES, video.num_frames, model=model)
         meter.record(metrics.VIDEO_SECONDS, video.num_frames / video.fps, model=model)
+
+
+def stints_before(job: ClipJob) -> list[Stint]:
+    """Of the gang that handed the clip over, if one did."""
+    return [] if job.spent is None or job.spent.stint is None else [job.spent.stint]
 
 
 def _letter_row(job: ClipJob) -> dict[str, object]:

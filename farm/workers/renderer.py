@@ -80,6 +80,7 @@ class Renderer:
         self._storage = storage
         self._settings = settings
         self._files = Files(settings)
+        self._worker = worker
         self._name = f"{worker.host}:{worker.pid}"
         self._bench = bench
         self._meter = meter
@@ -197,6 +198,7 @@ class Renderer:
 
     def _attempt(self, work: Work, engine: RenderEngine) -> Made | Outcome:
         job, spec, is_tame = work.job, work.job.spec, work.ladder.is_tame
+        work.clock.begin_try()
         with work.clock.stage("input"):
             most = self._settings.max_input_bytes
             image = None if spec.image is None else fetch_input(spec.image, self._files, max_bytes=most)
@@ -231,11 +233,12 @@ class Renderer:
         """Bring the clip to where it is handed over; None where that is not ours to do."""
         if self._handover is None or not self._handover.is_giver:
             return None
-        with work.clock.stage("denoise"):
+        with work.clock.stage("denoise", step=None if order.state is None else order.state.step):
             for _ in engine.render(order, watch):
                 raise RuntimeError("frames from an engine of the high-noise expert alone")
         work.keeper.flush()
-        return work.end("advanced", device=execution.device, device_seconds=work.clock.elapsed_s * execution.degree)
+        device_seconds, stint = work.clock.elapsed_s * execution.degree, work.clock.stint(self._worker)
+        return work.end("advanced", device=execution.device, device_seconds=device_seconds, stint=stint)
 
     def _rendered(self, work: Work, engine: RenderEngine, order: Order, execution: Execution, watch: ClipWatch) -> Made:
         job, clock = work.job, work.clock

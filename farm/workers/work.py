@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from farm.ledger import Turn
-from farm.provenance import Execution
+from farm.provenance import Execution, Stint
 from farm.workers.keeping import StateKeeper
 from farm.workers.ladder import Ladder
 from farm.workers.making import ClipJob, Clock, MadeClip
@@ -27,6 +27,7 @@ class Outcome:
         timings: seconds per stage, empty where nothing was rendered.
         lost_steps: denoising steps that faults made void, so that they are computed twice.
         num_resumes: how often the clip went on from a kept state; its timings then tell of a part of it.
+        stint: of the gang, where the clip goes on to another one.
     """
 
     clip_id: str
@@ -38,6 +39,7 @@ class Outcome:
     message: str | None = None
     lost_steps: int = 0
     num_resumes: int = 0
+    stint: Stint | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class Work:
         device_seconds: float = 0.0,
         error_class: str | None = None,
         message: str | None = None,
+        stint: Stint | None = None,
     ) -> Outcome:
         """Clear the bench; what became of the clip."""
         self.path.unlink(missing_ok=True)
@@ -99,6 +102,7 @@ class Work:
             error_class=error_class,
             message=message,
             lost_steps=self.lost_steps,
+            stint=stint,
             num_resumes=len(self.resumed_at) + (self.job.spent.num_resumes if self.job.spent else 0),
         )
 
