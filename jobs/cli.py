@@ -269,6 +269,28 @@ def verify(out: str, /, *, rerender: int = 0, json: JsonFlag = False) -> int:
 
 
 @app.command
+def trace(
+    uri: str,
+    /,
+    *,
+    run: str | None = None,
+    everything: Annotated[bool, Parameter(name="--all")] = False,
+    out: str | None = None,
+) -> int:
+    """Draw when each gang was at which clip, for ui.perfetto.dev or chrome://tracing.
+
+    Args:
+        uri: Folder or s3://bucket/prefix.
+        run: Which of several runs.
+        everything: All clips of the output, those of online jobs too.
+        out: File to write, packed if it ends in .gz; trace-<run>.json if absent.
+    """
+    from jobs.trace import trace_output
+
+    return trace_output(uri, run_id=run, is_all=everything, file=out)
+
+
+@app.command
 def serve(
     *,
     out: str | None = None,

@@ -34,6 +34,7 @@ FLAGS: dict[str, set[str]] = {
     "cancel": {"--run"},
     "retry": {"--failed", "--clip", "--here", *EXECUTION},
     "verify": {"--rerender", "--json"},
+    "trace": {"--run", "--all", "--out"},
     "serve": {
         "--out",
         "--model",
@@ -116,6 +117,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["status", "/nowhere/at/all"], "nothing was ever rendered"),
         (["verify", "/nowhere/at/all"], "nothing was ever rendered"),
         (["pause", "/nowhere/at/all"], "nothing was ever rendered"),
+        (["trace", "/nowhere/at/all"], "nothing was ever rendered"),
+        (["trace", "/nowhere/at/all", "--run", "x", "--all"], "either --run ID or --all"),
         (["render", "m.parquet", "--out", "o", "--cfg-degree", "3"], "cfg-degree"),
         (["render", "m.parquet", "--out", "o", "--goal", "fame"], "goal"),
         (["render", "m.parquet", "--out", "o", "--metrics-port", "65535"], "--metrics-port"),
