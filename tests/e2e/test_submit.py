@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,23 +59,31 @@ def cluster(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsCluster
     nodes.shutdown()
 
 
-def submit(farm: Farm, cluster: JobsCluster, *flags: str) -> dict[str, Any]:
+def start_submit(farm: Farm, cluster: JobsCluster, *flags: str) -> subprocess.Popen[str]:
     arguments = ["submit", str(farm.manifest), "--out", farm.out, "--model", farm.model, "--address", cluster.url]
-    code, said = farm.run(*arguments, "--json", *flags)
+    return farm.start(*arguments, "--json", *flags)
+
+
+def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    code, said = finish(process)
     assert code == 0, said
     answer: dict[str, Any] = json.loads(said[said.index("{") :])
     return answer
 
 
+def submit(farm: Farm, cluster: JobsCluster, *flags: str) -> dict[str, Any]:
+    return answer_of(start_submit(farm, cluster, *flags))
+
+
 @pytest.mark.timeout(300)
 def test_a_submitted_run_is_found_followed_cancelled_and_resumed(farm: Farm, cluster: JobsCluster) -> None:
     farm.write_clips(NUM_CLIPS, slow_s=SLOW_S)
-    first = submit(farm, cluster)
+    at_once = [start_submit(farm, cluster) for _ in range(2)]
+    first, again = sorted(map(answer_of, at_once), key=lambda answer: answer["was_there"])
     run_id = first["run_id"]
     assert (first["job"], first["was_there"]) == (f"farm-{run_id}-1", False)
-    watch = farm.start("watch", farm.out, "--run", run_id, "--address", cluster.url)
-    again = submit(farm, cluster)
     assert (again["job"], again["was_there"]) == (first["job"], True)
+    watch = farm.start("watch", farm.out, "--run", run_id, "--address", cluster.url)
 
     wait_until(lambda: len(farm.committed()) >= 2, timeout_s=120, what="two clips")
     assert farm.storage.folders("runs") == [run_id]
@@ -121,3 +130,17 @@ def test_a_stopped_job_puts_its_clips_down_and_watch_says_75(farm: Farm, cluster
     assert f"job {first['job']}: STOPPED" in said
     assert "put down at their next step" in said  # the end of the job's log
     assert len(farm.committed()) < NUM_CLIPS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_driver_that_would_be_another_run_refuses(farm: Farm, cluster: JobsCluster) -> None:
+    farm.write_clips(1)
+    other = submit(farm, cluster, "--fingerprint", "0" * 64)
+    code, said = farm.run("watch", farm.out, "--run", other["run_id"], "--address", cluster.url)
+    assert code == 2, said
+    assert f"not {other['run_id']}" in said  # the end of the job's log
+    assert not farm.committed()
+    first = submit(farm, cluster)
+    assert first["job"] == f"farm-{first['run_id']}-1"
+    assert farm.run("watch", farm.out, "--run", first["run_id"], "--address", cluster.url)[0] == 0
