@@ -21,6 +21,7 @@ REMOVING = "removing"
 IDEMPOTENCY = "idempotency"
 KEYS = "keys"
 INPUTS = "inputs"
+MANIFESTS = "manifests"
 
 RECORD_SUFFIX = ".json"
 VIDEO_SUFFIX = ".mp4"
@@ -82,6 +83,11 @@ def clip_id_of(path: str) -> str:
 
 def run_folder(run_id: str) -> str:
     return f"{RUNS}/{run_id}"
+
+
+def manifest_folder(sha256: str) -> str:
+    """A manifest that was submitted from a machine whose files the cluster does not see; it is read here, and stays."""
+    return f"{MANIFESTS}/{sha256}"
 
 
 def rows_path(run_id: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from farm.control import refuse_if_cancelled
 from farm.errors import ManifestError, ModelError
 from farm.files import Files, protocol_of
+from farm.layout import manifest_folder
 from farm.manifest import Manifest, open_manifest
 from farm.models import CARDS, chosen_model
 from farm.plan import run_id_of
@@ -20,7 +21,6 @@ from farm.storage import Storage
 from jobs.calls import Asked
 from jobs.opening import options_of
 
-MANIFESTS = "manifests"
 # Columns with URIs of files. Relative ones stand below the manifest.
 INPUTS = ("image", "last_image", "video", "control")
 # Of a model that has no card: what its card would say, for all of them but the embedded one.
@@ -119,7 +119,7 @@ def _relative_inputs(manifest: Manifest) -> Iterator[tuple[int, str, str]]:
 
 def _copied(manifest: Manifest, out: Storage) -> str:
     """Under a name that bears the content's hash: the same manifest is copied once."""
-    folder = f"{MANIFESTS}/{manifest.sha256}"
+    folder = manifest_folder(manifest.sha256)
     paths = [f"{folder}/{name}" for name in _names(manifest)]
     for part, path in zip(manifest.parts, paths, strict=True):
         if not out.exists(path):

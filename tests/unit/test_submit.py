@@ -108,6 +108,18 @@ def test_render_refuses_to_be_another_run(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_this_machine_is_named_so_that_others_find_it(
+    tmp_path: Path, out: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write(tmp_path / "m.jsonl", PLAIN)
+    folder = write_fake_folder(tmp_path / "models" / "fake")
+    monkeypatch.chdir(tmp_path)
+    handed = hand_over(manifest, out=out, asked=Asked(model="models/fake"), settings=settings)
+    assert handed.asked.model == str(folder)
+    (tmp_path / "nano").mkdir()
+    assert hand_over(manifest, out=out, asked=Asked(), settings=settings).asked.model == "nano"
+
+
 # Where the manifest lies
 
 
