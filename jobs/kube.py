@@ -32,6 +32,7 @@ Document = dict[str, Any]
 
 # What every shell leaves as it is. An entry point passes two, and Ray's command line quotes for neither.
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_LOG_LINE = re.compile(r"[EWIF]\d{4} \d\d:")
 _KEPT_METADATA = ("annotations", "labels", "namespace")
 
 
@@ -128,8 +129,13 @@ def _kubectl(*arguments: str, stdin: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"kubectl {arguments[0]} does not answer: {error}") from error
     if done.returncode:
-        raise UsageError(f"kubectl {arguments[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise UsageError(f"kubectl {arguments[0]}: {_error_in(done.stderr) or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def _error_in(stderr: str) -> str:
+    """What it says to people, without its log."""
+    return "\n".join(line for line in stderr.splitlines() if not _LOG_LINE.match(line)).strip()
 
 
 def _fault_of(template: Mapping[str, Any]) -> str | None:

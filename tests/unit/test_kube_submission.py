@@ -174,7 +174,8 @@ def test_of_two_at_once_the_second_finds_the_first(kube: Kube, capsys: pytest.Ca
 
 
 def test_kubectl_is_heard(kube: Kube, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (kube.cluster / "fault").write_text("error: the server doesn't have a resource type rayjobs")
+    log = 'E1128 23:44:31.460253 1 memcache.go:381] "no list"\n'
+    (kube.cluster / "fault").write_text(log + "error: the server doesn't have a resource type rayjobs")
     assert kube.submit("--kube-apply") == 2
     assert capsys.readouterr().err == "wanfarm: kubectl get: error: the server doesn't have a resource type rayjobs\n"
     monkeypatch.setenv("PATH", "/nowhere")
