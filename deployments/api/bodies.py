@@ -8,18 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from deployments.api.forms import Part, nested, parse_multipart
-from deployments.errors import TooLargeError, UnreadableError, UnsupportedTypeError
+from deployments.errors import Fault, InvalidError, TooLargeError, UnreadableError, UnsupportedTypeError
 
 MAX_DEPTH = 8
 MAX_VALUES = 10_000
 # Longer bodies are parsed on a thread: other requests need not wait for that.
 LOOP_BYTES = 128 << 10
+# Of bodies that hold no picture. FastAPI would read one of any length, before it asks who sends it.
+SMALL_BYTES = 64 << 10
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,16 @@ async def read_body(request: Request, *, max_bytes: int, takes_form: bool = True
         return _parsed(data, content_type, is_form=kind != "application/json")
     taken = "application/json or multipart/form-data" if takes_form else "application/json"
     raise UnsupportedTypeError(f"a body of type {kind[:60] or 'unknown'} is not taken", advice=f"send {taken}")
+
+
+async def read_model(request: Request, model: type[Model]) -> Model:
+    """A small JSON body as a model. Raises as `read_body`, and InvalidError with all faults."""
+    body = await read_body(request, max_bytes=SMALL_BYTES, takes_form=False)
+    try:
+        return model.model_validate(body.values)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        raise InvalidError([Fault(message=one["msg"], field=_path_of(one["loc"])) for one in details]) from None
 
 
 async def read_bytes(request: Request, *, max_bytes: int) -> bytes:
@@ -85,6 +100,11 @@ def _parsed(data: bytes, content_type: str, *, is_form: bool) -> Body:
     if is_form:
         return Body(values=nested(parse_multipart(data, content_type)), is_form=True)
     return Body(values=parse_json(data), is_form=False)
+
+
+def _path_of(place: tuple[int | str, ...]) -> str | None:
+    path = ".".join(str(part) for part in place)
+    return path.encode(errors="replace").decode()[:60] or None
 
 
 def _hash_of_part(part: object) -> str:

@@ -185,21 +185,35 @@ def test_bodies(client: httpx2.Client, body: bytes, kind: str, status: int) -> N
         refused(answer, status if path == "/v1/videos" else None)
 
 
-def test_a_body_of_a_gigabyte_that_says_so_is_not_waited_for(target: OnlineFarm) -> None:
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400), (b"[]", 400), (b'{"key": "a", "key": "b"}', 400), (b'{"key": 7}', 422),
+        (b'{"\\ud800": 1}', 422), (b'{"key": "\\ud800"}', 422), (b'{"key": "' + b"a" * 300 + b'"}', 422),
+        (b'{"key": "a", "' + b"x" * 900 + b'": 1}', 422),
+    ],
+)  # fmt: skip
+def test_bodies_of_those_who_sign_in(client: httpx2.Client, body: bytes, status: int) -> None:
+    refused(client.post("/v1/session", content=body, headers={"Content-Type": "application/json"}), status)
+
+
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/keys", "/v1/session"])
+def test_a_body_of_a_gigabyte_that_says_so_is_not_waited_for(target: OnlineFarm, path: str) -> None:
     begun_s = time.monotonic()
     with _connected(target) as raw:
-        raw.sendall(_head(target, "Content-Length: 1073741824"))
+        raw.sendall(_head(target, "Content-Length: 1073741824", path=path))
         answer = raw.recv(65536)
     assert b" 413 " in answer.split(b"\r\n")[0]
     assert b"body_too_large" in answer
     assert time.monotonic() - begun_s < 2.0
 
 
-def test_a_body_of_a_gigabyte_that_hides_it_is_cut_off(target: OnlineFarm) -> None:
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/keys", "/v1/session"])
+def test_a_body_of_a_gigabyte_that_hides_it_is_cut_off(target: OnlineFarm, path: str) -> None:
     chunk = b"10000\r\n" + b"a" * 65536 + b"\r\n"
     num_sent = 0
     with _connected(target) as raw:
-        raw.sendall(_head(target, "Transfer-Encoding: chunked"))
+        raw.sendall(_head(target, "Transfer-Encoding: chunked", path=path))
         try:
             while num_sent < 1 << 30:
                 raw.sendall(chunk)
@@ -265,9 +279,9 @@ def _connected(farm: OnlineFarm) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(farm.base_url.rsplit(":", 1)[1])), timeout=10.0)
 
 
-def _head(farm: OnlineFarm, length: str) -> bytes:
+def _head(farm: OnlineFarm, length: str, *, path: str = "/v1/videos") -> bytes:
     lines = (
-        "POST /v1/videos HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {farm.key()}",
+        f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {farm.key(scopes=('admin',))}",
         "Content-Type: application/json", length,
     )  # fmt: skip
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from deployments.api.access import Admin, Door
 from deployments.api.answers import Key, KeyList, NewKey
-from deployments.api.documenting import ok
+from deployments.api.bodies import read_model
+from deployments.api.documenting import body, ok
 from deployments.api.routes import examples
 from deployments.api.schema import KeyCreate
 from deployments.errors import Fault, InvalidError, MissingError
@@ -26,13 +27,15 @@ async def list_keys(door: Door, _: Admin) -> KeyList:
     return KeyList(data=[Key.model_validate(_shown(key)) for key in found])
 
 
-@router.post("", summary="Make a key", responses={200: ok("The key's text is told this once.", examples.NEW_KEY)})
-async def create_key(
-    asked: Annotated[KeyCreate, Body(openapi_examples={"a studio's": {"value": examples.KEY_CREATE}})],
-    door: Door,
-    _: Admin,
-) -> NewKey:
+@router.post(
+    "",
+    summary="Make a key",
+    responses={200: ok("The key's text is told this once.", examples.NEW_KEY)},
+    openapi_extra=body(KeyCreate, examples.KEY_CREATE),
+)
+async def create_key(request: Request, door: Door, _: Admin) -> NewKey:
     """A key for a project, with scopes and limits."""
+    asked = await read_model(request, KeyCreate)
     limits = {} if asked.limits is None else asked.limits.model_dump(exclude_none=True)
     try:
         key, secret = await run_in_threadpool(

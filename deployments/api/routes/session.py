@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from deployments.api.access import Door
 from deployments.api.answers import Session
 from deployments.api.auth import COOKIE, Doorkeeper
-from deployments.api.documenting import PUBLIC, ok
+from deployments.api.bodies import read_model
+from deployments.api.documenting import PUBLIC, body, ok
 from deployments.api.routes import examples
 from deployments.api.schema import SessionCreate
 from deployments.errors import UnauthenticatedError
@@ -31,15 +30,16 @@ async def show_session(request: Request, door: Door) -> Session:
     return _shown(door, principal)
 
 
-@router.post("", summary="Sign in", responses={200: ok("The cookie is set.", examples.SESSION)}, openapi_extra=PUBLIC)
-async def sign_in(
-    asked: Annotated[SessionCreate, Body(openapi_examples={"a key": {"value": {"key": "wf_example-of-a-key"}}})],
-    request: Request,
-    response: Response,
-    door: Door,
-) -> Session:
+@router.post(
+    "",
+    summary="Sign in",
+    responses={200: ok("The cookie is set.", examples.SESSION)},
+    openapi_extra=PUBLIC | body(SessionCreate, {"key": "wf_example-of-a-key"}),
+)
+async def sign_in(request: Request, response: Response, door: Door) -> Session:
     """Trades a key for an HttpOnly cookie of this site, for some hours."""
     door.check_page(request)
+    asked = await read_model(request, SessionCreate)
     if door.settings.is_open:
         return _shown(door, await door.principal(request))
     key = await door.key_of(asked.key)
