@@ -27,6 +27,7 @@ from farm.metrics import Meter
 from farm.queue.store import JobStore
 from farm.settings import Settings
 from farm.storage import open_storage
+from farm.traces import end_spans
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import WAN_BACKEND, ModelPlan, open_backend
 from farm.workers.gang import Gang, Standing
@@ -116,6 +117,7 @@ class RendererReplica:
         else:
             self._renderer.close()
             _LOG.info("renderer ended")
+        end_spans()
 
     def _run(self) -> None:
         try:

@@ -7,12 +7,14 @@ project has already is answered from the ledger: neither takes room.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
+from deployments.api.request_spans import tell_submitted
 from deployments.drafts import Draft, warnings_for
 from deployments.errors import LimitedError
 from deployments.inputs.pictures import Pictures
@@ -72,31 +74,34 @@ class Submissions:
         backlog: Backlog | None,
     ) -> tuple[JobView, Place | None]:
         """The job, and the room that it takes: none where the request was there before, or its clip is."""
+        begun_s = time.time()
         if retry_key is not None:
             earlier = _earlier(self._store.storage, retry_key)
             if earlier is not None:
                 view = self._store.view(self._put(earlier, retry_key).id)  # what the first try did not come to
-                self._tell("repeated", view.job)
+                self._tell("repeated", view.job, begun_s=begun_s)
                 return view, None
         drafted = draft()
         if drafted.is_seed_given and self._is_held(principal.project, drafted.spec.clip_id):
             view = self._answered(principal, drafted, retry_key)
-            self._tell("answered", view.job)
+            self._tell("answered", view.job, begun_s=begun_s)
             return view, None
         estimate = drafted.offer.estimate(drafted.spec)
         place = self._taken(principal, estimate, backlog)
         try:
             view = self._written(principal, drafted, estimate, retry_key)
-            self._tell("queued", view.job)
+            self._tell("queued", view.job, begun_s=begun_s)
             return view, place
         except BaseException:
             self._room.give_back(place)
             raise
 
-    def _tell(self, result: str, job: Job) -> None:
+    def _tell(self, result: str, job: Job, *, begun_s: float) -> None:
         self._meter.record(SUBMISSIONS, result=result)
         known = {"job_id": job.id, "clip_id": job.clip_id, "model": job.model, "project": job.project}
         _LOG.info("job submitted", extra=fields(result=result, **known))
+        if result != "repeated":
+            tell_submitted(job, result, begun_s=begun_s)
 
     def _taken(self, principal: Principal, estimate: float | None, backlog: Backlog | None) -> Place:
         try:

@@ -17,6 +17,7 @@
 | WANFARM_ULYSSES | whose all-to-all the ranks of a gang use, torch or deepspeed (equal to the bit) | torch |
 | WANFARM_LOG | what standard error is written as: text for people, or json, one object a line | text |
 | WANFARM_LOG_LEVEL | from which level on: debug, info, warning, error | info for json, else warning |
+| WANFARM_TRACES | OTLP/HTTP address of a collector for spans (wanfarm[traces]) | OTEL_EXPORTER_OTLP_ENDPOINT, or none |
 | WANFARM_ENGINE | another render backend, "module:Class"; tests use farm.workers.fake:FakeBackend | the model itself |
 """
 
@@ -51,8 +52,12 @@ KNOWN = (
     "WANFARM_ULYSSES",
     "WANFARM_LOG",
     "WANFARM_LOG_LEVEL",
+    "WANFARM_TRACES",
     "WANFARM_ENGINE",
 )
+
+# OpenTelemetry's own name for the address that all of a process's telemetry goes to.
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -92,6 +97,7 @@ class Settings:
     ulysses: Exchange = "torch"
     log: LogFormat = "text"
     log_level: LogLevel | None = None
+    traces: str | None = None
     engine: str | None = None
 
     @classmethod
@@ -114,6 +120,7 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.values = {key: value for key, value in environ.items() if key.startswith(PREFIX) and value != ""}
+        self.collector = environ.get(COLLECTOR) or None
         self.faults = [f"{key} is not a setting" for key in sorted(self.values) if key not in KNOWN]
 
     def settings(self) -> Settings:
@@ -133,6 +140,7 @@ class _Reader:
             "ulysses": self.choice("ULYSSES", EXCHANGES),
             "log": self.choice("LOG", get_args(LogFormat)),
             "log_level": self.choice("LOG_LEVEL", get_args(LogLevel)),
+            "traces": self.traces(),
             "engine": self.values.get(PREFIX + "ENGINE"),
         }
         if self.faults:
@@ -165,6 +173,13 @@ class _Reader:
         if value is not None and value not in options:
             self.faults.append(f"{PREFIX}{name} must be one of {', '.join(options)}, not {value!r}")
         return value
+
+    def traces(self) -> str | None:
+        """The address is not repeated in the fault: it may hold a password."""
+        value = self.values.get(PREFIX + "TRACES")
+        if value is not None and not value.startswith(("http://", "https://")):
+            self.faults.append(f"{PREFIX}TRACES must be an address that begins with http:// or https://")
+        return value or self.collector
 
     def table(self, name: str) -> dict[str, Any]:
         """A JSON object. Its text is not repeated in the fault: storage options hold secrets."""

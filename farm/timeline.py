@@ -6,7 +6,7 @@ so they are laid out backwards from there. Everything streams: whoever reads a t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ def times_of(record: Mapping[str, Any]) -> Iterator[ClipTime]:
         stints = [_estimated(record)]
     for stint in stints:
         begun_s = _seconds(stint.begun_at)
-        stages = _laid_out(stint.stages, begun_s)
+        stages = laid_out(stint.stages, begun_s)
         worker = stint.worker
         yield ClipTime(
             clip_id=record["clip_id"],
@@ -127,8 +127,11 @@ def times_of(record: Mapping[str, Any]) -> Iterator[ClipTime]:
         )
 
 
-def _laid_out(stages: tuple[StageTime, ...], begun_s: float) -> tuple[Interval, ...]:
-    """One after the other, each as long as it was. Decoding and encoding took turns; they are shown in a row."""
+def laid_out(stages: Iterable[StageTime], begun_s: float) -> tuple[Interval, ...]:
+    """Stages of a stint one after the other, each as long as it was.
+
+    Decoding and encoding took turns; they are shown in a row.
+    """
     laid, free_s = list[Interval](), begun_s
     for stage in sorted(stages, key=lambda stage: stage.begun_s):
         since_s = max(free_s, begun_s + stage.begun_s)

@@ -18,6 +18,7 @@ from farm.plan import Plan, plan_run
 from farm.results import Totals
 from farm.run_facts import card_of, write_card
 from farm.settings import Settings
+from farm.traces import run_trace_id, spans
 from jobs.calibrating import write_speeds
 from jobs.calls import FailureBudget, RenderCall
 from jobs.opening import open_output, options_of
@@ -49,12 +50,13 @@ class _Render:
     def run(self, drain: Drain) -> int:
         if self._call.execution.address is not None:
             refuse_if_absent(self._call.execution.address)
+        begun_s = time.time()
         with ExitStack() as held:
             plan, lease = self._plan(held)
             card = card_of(plan)
             write_card(self._out, card)
             held.enter_context(log_context(run_id=plan.run_id))
-            _tell_planned(plan)
+            _tell_planned(plan, begun_s=begun_s)
             say(planned_lines(plan, rejected_uri=self._out.uri_of(plan.rejected_path)))
             driven = self._drive(plan, lease, drain) if plan.num_remaining else NOTHING_DRIVEN
             totals = finish_run(self._out, card, settings=self._settings, begun_s=self._begun_s, driven=driven)
@@ -115,10 +117,14 @@ def _refuse_another(run_id: str, *, expected: str | None) -> None:
         )
 
 
-def _tell_planned(plan: Plan) -> None:
+def _tell_planned(plan: Plan, *, begun_s: float) -> None:
     counts = {"clips": plan.num_clips, "done": plan.num_done, "failed": plan.num_failed, "rejected": plan.num_rejected}
     origin = {"manifest": plan.manifest_uri, "model": plan.model.name}
-    _LOG.info("run planned", extra=fields(**origin, rows=plan.num_rows, **counts))
+    facts = {**origin, "rows": plan.num_rows, **counts}
+    _LOG.info("run planned", extra=fields(**facts))
+    if (found := spans()) is not None:
+        known = {"run_id": plan.run_id, **facts}
+        found.tell("plan", trace_id=run_trace_id(plan.run_id), begun_s=begun_s, facts=known)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from farm.results import Totals, write_results
 from farm.run_facts import RunCard
 from farm.settings import Settings
 from farm.storage import Storage
+from farm.traces import begin_spans, end_spans, run_origin, spans
 from farm.workers.workbench import clear_bench
 from jobs.calls import Execution
 from jobs.exporter import Measured, run_gauges
@@ -106,7 +107,7 @@ def drive_segments(
 
 def _run(drive: Drive, *, epoch: int) -> None:
     """Drive, and tell of it."""
-    layout, begun_s = drive.layout, time.monotonic()
+    layout, begun_s, begun_at_s = drive.layout, time.monotonic(), time.time()
     gangs = {"gangs": layout.num_workers, "degree": layout.parallel.degree, "device": layout.device}
     _LOG.info("run begun", extra=fields(epoch=epoch, **gangs))
     ended = "run interrupted"
@@ -116,6 +117,10 @@ def _run(drive: Drive, *, epoch: int) -> None:
     finally:
         counts = {"rendered": len(drive.rendered), "done": drive.tally.done, "failed": drive.tally.failed}
         _LOG.info(ended, extra=fields(seconds=round(time.monotonic() - begun_s, 3), **counts))
+        if (found := spans()) is not None:
+            trace_id, span_id = run_origin(drive.run_id, epoch=epoch)
+            facts = {"run_id": drive.run_id, "epoch": epoch, "status": ended, **gangs, **counts}
+            found.tell("run", trace_id=trace_id, span_id=span_id, begun_s=begun_at_s, facts=facts)
 
 
 def finish_run(
@@ -145,9 +150,13 @@ def stoppable(command: Callable[[Drain], int], execution: Execution) -> int:
     Where its Ray died, this process ends here, for Ray's own farewell would hang.
     """
     execution.check()
+    begin_spans(Settings.from_env().traces, role="command")
     try:
         with drained_by_signals(grace_s=execution.grace) as drain:
             return command(drain)
     except RayLostError as error:
         complain(str(error))
+        end_spans()
         leave_at_once(error.exit_code)
+    finally:
+        end_spans()

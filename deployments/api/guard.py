@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.error_answers import error_response, internal_error
+from deployments.api.request_spans import Outcome, request_span
 from deployments.errors import ForbiddenError
 from farm.logs import fields, log_context
 
@@ -47,10 +48,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id = f"req_{uuid.uuid4().hex}"
-        with log_context(request_id=request_id):
-            await self._guarded(scope, receive, send, request_id)
+        with log_context(request_id=request_id), request_span(scope, request_id=request_id) as told:
+            await self._guarded(scope, receive, send, request_id, told)
 
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send, request_id: str, told: Outcome) -> None:
         has_begun, request = False, {"method": scope["method"], "path": scope["path"]}
         is_read = not _has_body(Headers(scope=scope))
 
@@ -64,6 +65,7 @@ class Guard:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
+                told["http.response.status_code"] = message["status"]
                 level = logging.WARNING if message["status"] >= SERVERS_FAULT else logging.DEBUG
                 log.log(level, "request answered", extra=fields(status=message["status"], **request))
                 headers = MutableHeaders(scope=message)

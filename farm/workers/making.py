@@ -22,6 +22,9 @@ from farm.workers.engine import ClipText, Frames, Order, RenderEngine, SamplerSt
 
 INPUT_TRIES = 3
 
+ONLINE_RUN = "online"
+"""What records and dead letters name as the run of a clip that was asked for online; its `id` is then a job's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
@@ -50,6 +53,11 @@ class ClipJob:
     id: str | None = None
     warnings: tuple[str, ...] = ()
     spent: Spent | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """Of the online job, None where a manifest asked for the clip."""
+        return self.id if self.run_id == ONLINE_RUN else None
 
 
 @dataclass(slots=True)

@@ -46,17 +46,15 @@ from farm.queue.faults import fault_of
 from farm.queue.job import Job, JobFault
 from farm.queue.store import JobStore
 from farm.storage.base import Storage
+from farm.traces import clip_span
 from farm.workers.attending import BEAT_S, Attendance
 from farm.workers.engine import ClipText
 from farm.workers.listening import Listener
-from farm.workers.making import ClipJob
+from farm.workers.making import ONLINE_RUN, ClipJob
 from farm.workers.renderer import Renderer
 from farm.workers.work import Outcome
 
 _LOG = logging.getLogger(__name__)
-
-RUN_ID = "online"
-"""What records and dead letters name as the run of a clip that was asked for online."""
 
 # Between two questions to a dispatcher that has nothing and says so at once.
 IDLE_S = 0.2
@@ -159,7 +157,7 @@ class OnlineRenderer:
             return None
         ending: Ending = "put down"
         try:
-            with log_context(job_id=job.id, clip_id=job.clip_id, run_id=RUN_ID):
+            with log_context(job_id=job.id, clip_id=job.clip_id, run_id=ONLINE_RUN):
                 ending = self._ending(job)
                 _LOG.info(_EVENTS[ending], extra=fields(ending=ending, seconds=round(self._age_s(job), 3)))
             if ending in ENDS:
@@ -225,13 +223,14 @@ class OnlineRenderer:
         if lease.epoch == 1:
             _begin_anew(storage, job.clip_id)
         spec = job.spec
-        positive = self._text.encode(spec.prompt)
-        negative = self._text.encode(spec.negative_prompt) if spec.is_guided else None
+        with clip_span("text", job.clip_id, job_id=job.id, model=self._model.name):
+            positive = self._text.encode(spec.prompt)
+            negative = self._text.encode(spec.negative_prompt) if spec.is_guided else None
         return self._renderer.render(
             ClipJob(
                 spec=spec,
                 text=ClipText(positive=positive, negative=negative),
-                run_id=RUN_ID,
+                run_id=ONLINE_RUN,
                 model_name=self._model.name,
                 model_path=self._model.path,
                 id=job.id,

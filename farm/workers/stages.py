@@ -22,6 +22,7 @@ from farm.metrics import Meter
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
+from farm.traces import clip_span, end_spans, flush_spans, run_origin
 from farm.workers.encoder import PromptEncoder
 from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, RenderEngine, open_backend
 from farm.workers.gang import Gang, GangTiming, Standing
@@ -61,7 +62,8 @@ class StageSetup:
 
     def observe(self, role: str) -> None:
         """Have this process tell what it does."""
-        begin_observed(self.settings, role=role, run_id=self.run_id, model=self.model.name)
+        origin = run_origin(self.run_id, epoch=self.epoch)
+        begin_observed(self.settings, role=role, origin=origin, run_id=self.run_id, model=self.model.name)
 
 
 def drain_path(run_id: str, *, epoch: int) -> str:
@@ -99,12 +101,14 @@ class EncodeStage:
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         for number in range(rows.num_rows):
             row = rows.slice(number, 1)
-            spec = ClipSpec.from_json(row["spec"][0].as_py())
-            positive = self._encoder.encode(spec.prompt)
-            negative = self._encoder.encode(spec.negative_prompt) if spec.is_guided else None
+            spec, encoder = ClipSpec.from_json(row["spec"][0].as_py()), self._encoder
+            with clip_span("text", spec.clip_id, model=self._setup.model.name):
+                positive = encoder.encode(spec.prompt)
+                negative = encoder.encode(spec.negative_prompt) if spec.is_guided else None
             yield row.append_column("positive", pa.array([positive], pa.large_binary())).append_column(
                 "negative", pa.array([negative], pa.large_binary())
             )
+        flush_spans()
 
 
 class _Leader:
@@ -148,6 +152,7 @@ class _Leader:
                     _LOG.info("leader leaves a node that drains")
                     _leave()
                 yield outcome
+            flush_spans()
         except GangStartError as error:
             _LOG.error("gang does not start", extra=fields(error=str(error)))
             _leave()
@@ -224,5 +229,6 @@ def _leave() -> NoReturn:
 
     Raising would end the whole job where Ray restarts the actor, and an orderly exit is never made good.
     """
+    end_spans()
     logging.shutdown()
     os._exit(1)

@@ -13,6 +13,7 @@ from farm.provenance import Execution, Stint
 from farm.workers.keeping import StateKeeper
 from farm.workers.ladder import Ladder
 from farm.workers.making import ClipJob, Clock, MadeClip
+from farm.workers.render_spans import tell_render
 from farm.workers.workbench import Note
 
 Status = Literal["committed", "existing", "lost", "failed", "skipped", "advanced"]
@@ -72,7 +73,8 @@ class Work:
         """An exception leaves the clip to a later turn, with a note where steps were lost by it."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            tell_render(self, "left", error_class=type(error).__name__)
             self.path.unlink(missing_ok=True)
             if self.note.steps > self.keeper.kept_step:
                 self.note.put_down()
@@ -91,6 +93,7 @@ class Work:
         stint: Stint | None = None,
     ) -> Outcome:
         """Clear the bench; what became of the clip."""
+        tell_render(self, status, error_class=error_class)
         self.path.unlink(missing_ok=True)
         self.note.remove()
         return Outcome(

@@ -34,6 +34,8 @@ def test_every_variable_is_read() -> None:
             "WANFARM_ULYSSES": "deepspeed",
             "WANFARM_LOG": "json",
             "WANFARM_LOG_LEVEL": "debug",
+            "WANFARM_TRACES": "http://collector:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4318",
             "PATH": "/bin",
         }
     )
@@ -47,6 +49,8 @@ def test_every_variable_is_read() -> None:
     assert (settings.checkpoint_steps, settings.checkpoint_s, settings.hang_floor_s) == (5, 7.5, 9)
     assert settings.ulysses == "deepspeed"
     assert (settings.log, settings.log_level) == ("json", "debug")
+    assert settings.traces == "http://collector:4318"
+    assert Settings.from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4318"}).traces == "http://other:4318"
 
 
 def test_secrets_are_not_in_the_repr() -> None:
@@ -63,6 +67,7 @@ def test_all_faults_are_named_at_once_and_no_secret_is_repeated() -> None:
                 "WANFARM_ULYSSES": "ring",
                 "WANFARM_LOG": "xml",
                 "WANFARM_LOG_LEVEL": "loud",
+                "WANFARM_TRACES": "me:hush@collector:4317",
                 "WANFARM_MAX_INPUT_BYTES": "1.5",
                 "WANFARM_INPUT_TIMEOUT_S": "nan",
                 "WANFARM_PRICES": '{"cpu": "dear"}',
