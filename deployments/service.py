@@ -117,7 +117,8 @@ class VideoService:
 
     async def submit(self, principal: Principal, asked: Asked, *, retry_key: IdempotencyKey | None = None) -> Snapshot:
         """A new job, or the one that the same request made before. InvalidError with all faults, LimitedError."""
-        return await self._new(principal, lambda: self._drafting.create(asked), retry_key)
+        is_slow = asked.picture_field is not None
+        return await self._new(principal, lambda: self._drafting.create(asked), retry_key, is_slow=is_slow)
 
     async def remix(
         self, principal: Principal, job_id: str, prompt: str, *, retry_key: IdempotencyKey | None = None
@@ -138,7 +139,7 @@ class VideoService:
             picture = self._pictures.check(last_frame(self.out, source.record))
             return self._drafting.extend(source, asked, picture)
 
-        return await self._new(principal, draft, retry_key)
+        return await self._new(principal, draft, retry_key, is_slow=True)
 
     async def retry(self, principal: Principal, job_id: str, *, retry_key: IdempotencyKey | None = None) -> Snapshot:
         """The clip of a failed or cancelled job once more, as a new job."""
@@ -240,9 +241,14 @@ class VideoService:
         return await self._view(principal, job_id)
 
     async def _new(
-        self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
+        self,
+        principal: Principal,
+        draft: Callable[[], Draft],
+        retry_key: IdempotencyKey | None,
+        *,
+        is_slow: bool = False,
     ) -> Snapshot:
-        view = await self._submissions.submit(principal, draft, retry_key)
+        view = await self._submissions.submit(principal, draft, retry_key, is_slow=is_slow)
         progress = None if view.state.is_end or retry_key is None else await self.dispatch.progress(view.job.id)
         return Snapshot(view=view, progress=progress)
 

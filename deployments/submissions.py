@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from deployments.api.request_spans import tell_submitted
 from deployments.drafts import Draft, warnings_for
@@ -36,6 +37,9 @@ from farm.storage import Storage
 if TYPE_CHECKING:
     from deployments.clients import DispatchPort
 
+# Threads that fetch pictures, or wait for their decoding: all others are left to who asks for anything else.
+NUM_SLOW = 16
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -50,16 +54,22 @@ class Submissions:
         self._room = room
         self._pictures = pictures
         self._meter = meter
+        self._slow = CapacityLimiter(NUM_SLOW)
         for result in ("queued", "answered", "repeated", "limited"):
             meter.begin(SUBMISSIONS, result=result)
 
     async def submit(
-        self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None
+        self, principal: Principal, draft: Callable[[], Draft], retry_key: IdempotencyKey | None, *, is_slow: bool
     ) -> JobView:
-        """The job that answers the request. `draft` is called on a thread, unless the request was there before."""
+        """The job that answers the request. `draft` is called on a thread, unless the request was there before.
+
+        Args:
+            is_slow: the draft waits for strangers' servers, or for pictures to be decoded.
+        """
         backlog = await self._dispatch.backlog()
         # One thread for all that blocks: each change of threads costs as much as the rest of a submission.
-        view, place = await run_in_threadpool(self._submitted, principal, draft, retry_key, backlog)
+        submitted = partial(self._submitted, principal, draft, retry_key, backlog)
+        view, place = await to_thread.run_sync(submitted, limiter=self._slow if is_slow else None)
         if not view.state.is_end:
             self._dispatch.submitted(view.job)
         if place is not None:

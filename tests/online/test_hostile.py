@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +251,34 @@ def test_a_body_that_never_ends_holds_nobody_up(client: httpx2.Client, target: O
 )
 def test_headers(client: httpx2.Client, headers: dict[str, Any]) -> None:
     assert client.get("/v1/videos/video_x/content", headers=headers).status_code in (401, 404, 431)
+
+
+def test_slow_servers_of_pictures_hold_up_nobody_else(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def wait(handler: BaseHTTPRequestHandler) -> None:
+        go_on.wait(20.0)
+        handler.send_error(404)
+
+    inputs = InputSettings(is_private_allowed=True, ports=())
+    with OnlineFarm.start(tmp_path / "out", inputs=inputs) as farm, server(wait) as port:
+        ask = {"prompt": "a", "image": f"http://127.0.0.1:{port}/"}
+
+        def send() -> int:
+            with farm.client() as client:
+                return client.post("/v1/videos", json=ask).status_code
+
+        # More than there are threads for all that blocks.
+        with ThreadPoolExecutor(50) as senders:
+            answers = [senders.submit(send) for _ in range(50)]
+            try:
+                with farm.client() as client:
+                    for _ in range(10):
+                        time.sleep(0.1)
+                        client.get("/v1/videos", timeout=5.0).raise_for_status()
+            finally:
+                go_on.set()
+            assert {answer.result() for answer in answers} == {422}
 
 
 def test_what_a_client_wrote_comes_back_in_no_header(client: httpx2.Client) -> None:
