@@ -53,7 +53,7 @@ class Fetcher:
             found = self._ask(target, deadline_s)
             if isinstance(found, bytes):
                 return self._checked(found)
-            uri = urljoin(uri, found)
+            uri = _joined(uri, found)
             scheme = scheme_of(uri)
             if scheme not in ("http", "https") or scheme not in self._settings.schemes:
                 raise InputError(f"the server sends on to an address of {scheme or 'no scheme'}, which is not taken")
@@ -130,8 +130,15 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self._open = socket.create_connection((self._target.address, self._target.port), timeout=self.timeout)
         if self._target.scheme == "https":
-            self._open = self._tls.wrap_socket(self._open, server_hostname=self._target.host)
+            self._open = self._tls.wrap_socket(
+                self._open, server_hostname=self._target.host, do_handshake_on_connect=False
+            )
         self.sock = self._open
+        if self.is_aborted:  # before there was anything to abort
+            raise TimeoutError
+        # Apart from the wrapping, which takes the socket away from whoever would abort it.
+        if isinstance(self._open, ssl.SSLSocket):
+            self._open.do_handshake()
 
     def abort(self) -> None:
         """From another thread: whoever reads or writes comes to an end."""
@@ -163,6 +170,13 @@ def _decode_base64(text: str) -> bytes:
         return base64.b64decode(unquote_to_bytes(text), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError("the data URI's base64 is not valid") from error
+
+
+def _joined(uri: str, location: str) -> str:
+    try:
+        return urljoin(uri, location)
+    except ValueError as error:
+        raise InputError("the server sends on to an address that is not valid") from error
 
 
 def _location(response: http.client.HTTPResponse) -> str:

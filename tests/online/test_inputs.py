@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from web_servers import png, redirects, sends, server, zeros_png
+from web_servers import png, redirects, sends, server, tls_listener, zeros_png
 
 from deployments.inputs import addresses
 from deployments.inputs.addresses import is_public, target_of
@@ -136,12 +140,45 @@ def test_headers_that_drip_end_in_time() -> None:
         fetcher(timeout_s=0.5).fetch(f"http://127.0.0.1:{port}/x")
 
 
+def test_a_tls_connection_that_drips_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(listener: ssl.SSLSocket) -> None:
+        with suppress(OSError), listener.accept()[0] as asked:
+            asked.recv(4096)
+            asked.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(100):
+                asked.sendall(b"x")
+                time.sleep(0.05)
+
+    connect = socket.create_connection
+
+    def connect_slowly(*arguments: Any, **named: Any) -> socket.socket:
+        time.sleep(0.6)  # longer than the whole fetch may take: the time is over when TLS begins
+        return connect(*arguments, **named)
+
+    monkeypatch.setattr("socket.create_connection", connect_slowly)
+    asking = fetcher(timeout_s=0.5)
+    with tls_listener(tmp_path) as (listener, trusted):
+        asking._tls.load_verify_locations(trusted)
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        begun_s = time.monotonic()
+        with pytest.raises(InputError, match="did not arrive within"):
+            asking.fetch(f"https://localhost:{listener.getsockname()[1]}/x")
+        assert time.monotonic() - begun_s < 2.0
+
+
 def test_redirects_are_followed_a_few_times_and_checked_each_time() -> None:
     with server(sends(b"picture")) as end, server(redirects(f"http://127.0.0.1:{end}/x")) as port:
         assert fetcher().fetch(f"http://127.0.0.1:{port}/") == b"picture"
     with server(redirects("/again")) as port, pytest.raises(InputError, match="sends on more than 3 times"):
         fetcher().fetch(f"http://127.0.0.1:{port}/")
-    for to in ("file:///etc/passwd", "ftp://example.org/x", "data:image/png;base64,AAAA", "gopher://x", ""):
+    for to in (
+        "file:///etc/passwd",
+        "ftp://example.org/x",
+        "data:image/png;base64,AAAA",
+        "gopher://x",
+        "",
+        "http://[x",
+    ):
         with server(redirects(to)) as port, pytest.raises(InputError):
             fetcher().fetch(f"http://127.0.0.1:{port}/")
 
