@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render serve test lint unit parity storage online e2e faults s3-test console-test grafana-test screenshots chaos chaos-gangs chaos-serve bench train-nano clean
+.PHONY: help setup setup-test render serve test lint k8s-test k8s-server-test unit parity storage online e2e faults s3-test console-test grafana-test screenshots chaos chaos-gangs chaos-serve bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ render: setup ## Render the 24 example clips with the embedded nano model into o
 serve: setup ## Serve the videos API and its page at http://127.0.0.1:8000 with the nano model, output in out/serve
 	$(BIN)/wanfarm serve --out $(SERVE_OUT) --model nano
 
-test: lint unit parity storage online e2e ## Run every check and test that a bare machine can
+test: lint unit parity storage online e2e k8s-test ## Run every check and test that a bare machine can
 
 lint: setup-test ## Format, lint, types, import floors
 	$(BIN)/ruff format --check .
@@ -67,6 +67,12 @@ online: setup-test ## The videos API and its queue in one process: clients, limi
 
 e2e: setup-test ## The render job end to end, faults included
 	$(PYTEST) tests/e2e -m "not real_s3 and not slow"
+
+k8s-test: setup-test ## Manifests for KubeRay: every overlay, and broken ones that must be refused
+	$(PYTEST) tests/k8s
+
+k8s-server-test: setup-test ## The same objects in a real kube-apiserver (see tests/services; KUBERAY_CRDS=FOLDER)
+	$(PYTEST) tests/k8s_server
 
 faults: setup-test ## Faults of whole nodes, disks, gangs and pools: ten minutes more
 	$(PYTEST) tests/e2e -m slow

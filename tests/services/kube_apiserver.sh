@@ -13,7 +13,7 @@ sources=$(mktemp -d)
 trap 'rm -rf "$sources"' EXIT
 
 # The archive that packages come from, asked for their sources in a list of our own: the machine's stays as it is.
-archive=$(apt-cache policy base-files | grep -om1 'http[^ ]*')
+archive=$(apt-cache policy base-files | awk '/http/ && !found {print $2; found = 1}')
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main" >"$sources/deb-src.list"
 apt-get update -q
