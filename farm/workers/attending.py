@@ -26,6 +26,9 @@ BEAT_S = 1.0
 GAP_S = 0.2
 # With the dispatcher away the storage is asked, which costs a request.
 ASK_STORAGE_S = 5.0
+# One that answers need not have heard of a cancellation: it is told once, by a replica that may not have reached it or
+# that has another dispatcher (an upgrade runs two clusters on one OUT).
+DOUBT_S = 15.0
 
 
 class Attendance:
@@ -93,15 +96,16 @@ class Attendance:
         try:
             answer = self._queue.stepped(self._renderer, job_id, done=self.done, total=self.total, preview=preview)
         except QueueAwayError:
-            self._ask_storage(job_id)
+            self._ask_storage(job_id, every_s=ASK_STORAGE_S)
         except Exception:  # the boundary: a clip is worth more than talk about it
             _LOG.exception("dispatcher cannot be told of a job", extra=fields(job_id=job_id))
         else:
             self.is_cancelled |= answer == "stop"
+            self._ask_storage(job_id, every_s=DOUBT_S)
 
-    def _ask_storage(self, job_id: str) -> None:
+    def _ask_storage(self, job_id: str, *, every_s: float) -> None:
         now_s = time.monotonic()
-        if now_s - self._asked_storage_s < ASK_STORAGE_S:
+        if self.is_cancelled or now_s - self._asked_storage_s < every_s:
             return
         self._asked_storage_s = now_s
         try:

@@ -199,6 +199,23 @@ def test_a_cancellation_is_heard_without_a_dispatcher(farm: Farm, monkeypatch: p
     assert farm.store.state(job.id).status == "cancelled"
 
 
+def test_a_cancellation_is_heard_that_the_dispatcher_was_not_told_of(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.workers.attending.DOUBT_S", 0.01)
+    job, renderer = farm.submit(), None
+
+    def cancel() -> None:
+        farm.store.wish_cancel(job.id, by="ann")  # at a replica whose own dispatcher does not lead, or was just away
+        farm.dispatcher.look()
+        assert renderer is not None
+        eventually(renderer._should_stop, timeout_s=5)
+
+    renderer = farm.renderer({2: cancel})
+    assert renderer.serve_one() == "cancelled"
+    assert farm.store.state(job.id).status == "cancelled"
+
+
 def test_without_a_dispatcher_a_job_in_work_comes_to_its_end(farm: Farm) -> None:
     job = farm.submit()
     queue, stop = AwayQueue(job), threading.Event()
