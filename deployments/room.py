@@ -150,10 +150,10 @@ class Room:
         return max(1, len(self._backlog.projects)) if self._backlog is not None else 1
 
     def _turn(self, backlog: Backlog | None) -> None:
-        """A new backlog has what the dispatcher had been told of."""
+        """A new backlog has what the dispatcher had been told of; while it is away, its last word is too old."""
         if backlog is not None and backlog is not self._backlog:
-            self._backlog = backlog
             self._generation += 1
+        self._backlog = backlog
         now_s = self._clock()
         self._taken = deque(place for place in self._taken if self._counts(place, now_s))
 

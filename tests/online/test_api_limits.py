@@ -132,6 +132,15 @@ def test_without_a_dispatcher_what_was_taken_on_here_counts() -> None:
     assert refusal(room, ALICE, 1.0, None).fault.code == "too_many_open_jobs"
 
 
+def test_the_last_word_of_a_dispatcher_that_is_away_counts_no_longer() -> None:
+    room = Room(LimitSettings(max_open_jobs=10, max_queue_device_seconds=100.0))
+    full = {"key_a": OwnerBacklog(num_queued=8, num_running=2, device_seconds=80.0)}
+    refusal(room, ALICE, 10.0, backlog(80.0, keys=full))
+    refusal(room, BOB, 30.0, backlog(80.0, keys=full))
+    room.take(ALICE, 10.0, None)
+    room.take(BOB, 30.0, None)
+
+
 def test_over_http(tmp_path: Path) -> None:
     limits = LimitSettings(max_open_jobs=3)
     with OnlineFarm.start(tmp_path / "out", api=ApiSettings(limits=limits)) as farm, farm.client(farm.key()) as client:
