@@ -81,7 +81,14 @@ class Drafting:
 
     def again(self, source: Job) -> Draft:
         """The same clip once more."""
-        return self._derived(source, {}, remixed_from=source.remixed_from, extends=source.extends)
+        return self._derived(
+            source,
+            {},
+            remixed_from=source.remixed_from,
+            extends=source.extends,
+            ttl_s=source.ttl_s,
+            is_pinned=source.is_pinned,
+        )
 
     def extend(self, source: JobView, asked: Asked, last_frame: CheckedPicture) -> Draft:
         """A clip of the same settings that begins with the source's last frame. Asked are prompt, length and seed."""

@@ -155,7 +155,7 @@ def test_an_extension_begins_with_the_last_frame(farm: OnlineFarm, client: httpx
 
 
 def test_a_failed_video_says_why_and_is_tried_again(farm: OnlineFarm, client: httpx2.Client) -> None:
-    job_id = submit(client)
+    job_id = submit(client, ttl=3600, is_pinned=True)
     assert client.post(f"/v1/videos/{job_id}/retry").json()["error"]["code"] == "not_failed"
     farm.fail(job_id, JobFault(code="not_finite", message="the render gave NaN", advice="try another seed"))
     failed = client.get(f"/v1/videos/{job_id}").json()
@@ -165,6 +165,7 @@ def test_a_failed_video_says_why_and_is_tried_again(farm: OnlineFarm, client: ht
     }  # fmt: skip
     again = client.post(f"/v1/videos/{job_id}/retry").json()
     assert (again["status"], again["seed"], again["prompt"]) == ("queued", 1, "a red ball")
+    assert (again["ttl"], again["is_pinned"]) == (3600, True)
     assert again["id"] != job_id
 
 
