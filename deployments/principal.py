@@ -22,13 +22,20 @@ class OwnLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who a request comes from. `key_id` is None where no keys are asked for; `name` is for people."""
+    """Who a request comes from.
+
+    Args:
+        name: for people.
+        key_id: None where no keys are asked for.
+        weight: its share of the devices, see `farm.keys.KeyLimits`.
+    """
 
     project: str
     name: str
     scopes: frozenset[Scope]
     key_id: str | None = None
     limits: OwnLimits = OwnLimits()
+    weight: float = 1.0
 
     def require(self, scope: Scope) -> None:
         """ForbiddenError where that is not this key's to do. An admin may do all."""

@@ -160,6 +160,7 @@ def job_of(principal: Principal, draft: Draft, estimate: float | None, *, job_id
         spec=draft.spec,
         model=draft.offer.name,
         priority=draft.priority,
+        weight=None if principal.weight == 1.0 else principal.weight,
         tags=dict(draft.tags),
         device_seconds=estimate,
         is_seed_given=draft.is_seed_given,

@@ -40,7 +40,7 @@ class KeyLimits(BaseModel):
     Args:
         max_open_jobs: that are not at their end.
         max_queued_device_seconds: as estimated, of jobs that have not begun.
-        weight: its share of the devices beside other keys'; 2 gets twice as much as 1.
+        weight: its share of the devices beside other projects'; 2 gets twice as much as 1.
     """
 
     model_config = _STORED

@@ -179,4 +179,5 @@ def _principal_of(key: Key) -> Principal:
             max_queued_device_seconds=limits.max_queued_device_seconds,
             requests_per_minute=limits.requests_per_minute,
         ),
+        weight=limits.weight,
     )

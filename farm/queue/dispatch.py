@@ -186,7 +186,8 @@ class Dispatcher:
             return ()
         self._look_ahead((first,))
         with self._lock:
-            entries = (self._desk.book.entries.get(job_id) for job_id in self._forecasts[model].starts)
+            ahead = self._forecasts.get(model)  # none where that first one was taken meanwhile
+            entries = (self._desk.book.entries.get(job_id) for job_id in (() if ahead is None else ahead.starts))
             waiting = (entry.job for entry in entries if entry is not None and _is_queued(entry, model))
             return tuple(itertools.islice(waiting, count))
 

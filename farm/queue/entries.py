@@ -78,7 +78,7 @@ class Entry:
         seconds: of one gang, as estimated when it came.
         ticket: of its item in the heap; None where it has none that counts.
         is_returned: a renderer had it and lost it: it goes before all others of its project.
-        charged: device-seconds that its project was charged when it was first handed out.
+        charged: what its project was charged when it was first handed out.
         is_answerable: its clip was made while it waited for that.
     """
 
@@ -93,6 +93,10 @@ class Entry:
     is_cancelling: bool = False
     is_answerable: bool = False
     run: Run | None = None
+
+    def price(self, num_ranks: int) -> float:
+        """What its project is charged for it: the device-seconds of a gang of so many, over its key's weight."""
+        return self.seconds * num_ranks / (self.job.weight or 1.0)
 
     @property
     def rank(self) -> tuple[bool, int, float, str]:

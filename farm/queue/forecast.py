@@ -75,7 +75,7 @@ def forecast(seen: Outlook, now_s: float) -> Forecast:
         starts[entry.job.id] = (len(starts), free[0])
         heapq.heapreplace(free, free[0] + entry.seconds * seen.pace)
         if lines[project]:
-            cost = entry.seconds * seen.num_ranks if entry.charged is None else 0.0
+            cost = entry.price(seen.num_ranks) if entry.charged is None else 0.0
             heapq.heapreplace(turns, (tag + cost / seen.weights[project], project))
         else:
             heapq.heappop(turns)

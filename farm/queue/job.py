@@ -33,6 +33,7 @@ class Job(BaseModel):
         spec: whole: no default is looked up after the submission.
         model: name of the model's card; the spec has only the fingerprint of its weights.
         priority: -100 to 100; higher goes first within a project.
+        weight: of its key, None for 1; its project is charged so many times less for it.
         device_seconds: estimated at submission for a gang of one; None where nothing was measured yet.
         is_seed_given: whether the client chose the seed, so that an equal clip may answer the request.
         remixed_from, extends: the job that this one was derived from.
@@ -52,6 +53,7 @@ class Job(BaseModel):
     spec: ClipSpec
     model: str
     priority: int = Field(default=0, ge=MIN_PRIORITY, le=MAX_PRIORITY)
+    weight: float | None = Field(default=None, gt=0)
     tags: dict[str, str] = Field(default_factory=dict)
     device_seconds: float | None = None
     is_seed_given: bool = False

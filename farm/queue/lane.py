@@ -104,7 +104,7 @@ class Lane:
     def charge(self, entry: Entry) -> None:
         """It is handed out; its project pays once, however often it comes back."""
         if entry.charged is None:
-            entry.charged = entry.seconds * self.model.num_ranks
+            entry.charged = entry.price(self.model.num_ranks)
             self.shares.charge(entry.job.project, entry.charged)
 
     def measured(self, entry: Entry, *, elapsed_s: float, tail_s: float | None, now_s: float) -> None:

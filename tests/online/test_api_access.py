@@ -39,6 +39,12 @@ def test_without_a_key_nothing_is_told(farm: OnlineFarm, headers: dict[str, str]
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+def test_a_keys_weight_goes_with_its_jobs(farm: OnlineFarm) -> None:
+    weighty, plain = (farm.client(farm.key("a", **limits)) for limits in ({"weight": 2.0}, {}))
+    ids = [client.post("/v1/videos", json=ASK).json()["id"] for client in (weighty, plain)]
+    assert [farm.store.get(job_id).weight for job_id in ids] == [2.0, None]
+
+
 def test_what_is_open_to_all(farm: OnlineFarm) -> None:
     with farm.client() as anybody:
         for path in ("/healthz", "/readyz", "/openapi.json", "/", "/v1/session"):

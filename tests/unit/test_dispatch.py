@@ -71,6 +71,31 @@ def test_shares_follow_weights_and_device_seconds(store: ScriptedStore, clock: C
     assert abs(served["ann"] / 3 - served["ben"]) <= 10 / 3 + 20
 
 
+def test_shares_follow_the_weights_of_keys(store: ScriptedStore, queue: Dispatcher) -> None:
+    for _ in range(60):
+        submit(store, queue, project="ann", weight=3.0)
+        submit(store, queue, project="ben")
+    ahead = queue.progresses(store.open_ids())
+    expected = sorted(ahead, key=lambda job_id: ahead[job_id].position or 0)
+    jobs = [job for n in range(40) if (job := queue.take(f"r{n}", "nano"))]
+    assert [job.project for job in jobs].count("ann") == 30
+    assert [job.id for job in jobs] == expected[:40]
+
+
+def test_the_next_may_be_taken_while_they_are_asked_for(
+    store: ScriptedStore, queue: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, queue)
+    look_ahead = queue._look_ahead
+
+    def late(job_ids: tuple[str, ...]) -> None:
+        taken(queue)
+        look_ahead(job_ids)
+
+    monkeypatch.setattr(queue, "_look_ahead", late)
+    assert queue.upcoming("nano", 3) == ()
+
+
 def test_who_was_idle_has_saved_nothing_up(store: ScriptedStore, queue: Dispatcher) -> None:
     for _ in range(10):
         submit(store, queue, project="ann")
