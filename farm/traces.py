@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 SERVICE = "wanfarm"
 PREFIX = "wanfarm."
 PATH = "/v1/traces"
-# A process that Ray ends has no time to send what it has gathered.
 GATHER_MS = 1000
-FLUSH_MS = 2000
+# A collector that is away costs a worker so long for each block of clips, about a minute's work, and no more.
+FLUSH_S = 1.0
+SEND_S = 5.0
 
 _NS = 1_000_000_000
 
@@ -93,6 +94,7 @@ class Spans:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer(SERVICE)
         self._origin = origin
+        self._flushing: threading.Thread | None = None
 
     def tell(
         self,
@@ -155,13 +157,14 @@ class Spans:
             yield span
 
     def flush(self) -> None:
-        """Send what there is; whoever does not answer in time is not waited for."""
-        self._provider.force_flush(FLUSH_MS)
+        """Send what there is. Whoever does not answer in time is not waited for, and while that lasts not again."""
+        if self._flushing is None or not self._flushing.is_alive():
+            self._flushing = _within(FLUSH_S, self._provider.force_flush)
 
     def close(self) -> None:
         """Send what there is, and end."""
         self.flush()
-        self._provider.shutdown()
+        _within(FLUSH_S, self._provider.shutdown)
 
 
 def spans() -> Spans | None:
@@ -186,7 +189,7 @@ def begin_spans(address: str | None, *, origin: tuple[int, int] | None = None, *
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise UsageError(f"spans cannot be sent to a collector: pip install 'wanfarm[traces]' ({error})") from error
-    exporter = OTLPSpanExporter(endpoint=address.rstrip("/") + PATH)
+    exporter = OTLPSpanExporter(endpoint=address.rstrip("/") + PATH, timeout=SEND_S)
     use_spans(Spans(BatchSpanProcessor(exporter, schedule_delay_millis=GATHER_MS), origin=origin, about=about))
 
 
@@ -238,6 +241,14 @@ def context_of(trace_id: int, span_id: int) -> SpanContext:
     from opentelemetry.trace import SpanContext, TraceFlags
 
     return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def _within(timeout_s: float, call: Callable[[], object]) -> threading.Thread:
+    """Call it on a thread, and wait so long for its end: the library's own time limits do not hold."""
+    thread = threading.Thread(target=call, name="send-spans", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return thread
 
 
 def _attributes(facts: Mapping[str, Any]) -> dict[str, Any]:

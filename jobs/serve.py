@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import shlex
 import socket
@@ -21,6 +22,7 @@ from deployments.config.serve_file import ServeFile, parse_serve_file, serve_val
 from deployments.local import ENVIRONMENT, AppState, LocalServe
 from farm.errors import Interrupted, UsageError
 from farm.keys import SCOPES, KeyStore
+from farm.logs import fields
 from farm.models import chosen_model
 from farm.settings import Settings
 from farm.storage import open_storage
@@ -30,6 +32,8 @@ from jobs.printing import complain, say
 from jobs.serve_layout import arguments_here
 from jobs.session import RayLostError, Session, leave_at_once, ray_session
 from jobs.signals import Drain, drained_by_signals
+
+_LOG = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 # Beyond what gangs have to put their clips down.
@@ -189,6 +193,7 @@ def _first_key(keys: KeyStore) -> str | None:
 
 def _announce(config: AppConfig, door: Door, key: str | None) -> None:
     names = ", ".join(model.model for model in config.models)
+    _LOG.info("service ready", extra=fields(models=names, url=door.url, out=config.out))
     say([f"serving {names} at {door.url}, output in {config.out}"])
     if key is not None:
         say([f"admin key, shown this once: {key}", f"more keys: wanfarm keys create {shlex.quote(config.out)}"])
@@ -221,6 +226,7 @@ def _watch(serving: LocalServe, session: Session, drain: Drain) -> None:
 
 
 def _end(serving: LocalServe, session: Session, drain: Drain) -> int:
+    _LOG.info("service ends", extra=fields(signal=drain.name))
     say([f"{drain.name}: clips in work are put down; once more ends it at once"])
     serving.begin_end()
     while not serving.is_gone():

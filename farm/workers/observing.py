@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from typing import Any
 
 import ray
@@ -32,7 +33,8 @@ def begin_observed(settings: Settings, *, role: str, origin: tuple[int, int] | N
     """
     worker = this_worker()
     place = {"worker": f"{worker.host}:{worker.pid}", "node": worker.node_id}
-    begin_logs(LogSetup.of(settings, role=role, **place, **context))
+    # Not `sys.stderr`, which Serve turns into a log of its own in which each of our lines would be one of its words.
+    begin_logs(LogSetup.of(settings, role=role, **place, **context), stream=sys.__stderr__)
     try:
         begin_spans(settings.traces, origin=origin, role=role, **place, **context)
     except UsageError as error:  # this node lacks the exporter; that is no reason to render nothing

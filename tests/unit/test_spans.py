@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -27,7 +29,7 @@ from deployments.api.request_spans import tell_submitted
 from farm.errors import InputError, RankLostError, StorageError
 from farm.queue.job import Job
 from farm.storage import MemoryStorage, Storage
-from farm.traces import Spans, begin_spans, clip_span, end_spans, run_origin, span_id_of, spans, use_spans
+from farm.traces import Spans, begin_spans, clip_span, end_spans, flush_spans, run_origin, span_id_of, spans, use_spans
 
 RUN = run_origin("0123456789abcdef", epoch=2)
 STAGES = {"input", "denoise", "decode", "encode", "publish"}
@@ -236,3 +238,15 @@ def test_spans_reach_a_collector_before_the_process_ends() -> None:
         server.server_close()
     assert asked == [("/v1/traces", 1)]
     assert spans() is None
+
+
+def test_a_collector_that_does_not_answer_is_hardly_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin_spans(f"http://127.0.0.1:{silent.getsockname()[1]}", role="test")
+        with clip_span("render", SPEC.clip_id):
+            pass
+        begun_s = time.monotonic()
+        for _ in range(5):
+            flush_spans()
+        end_spans()
+        assert time.monotonic() - begun_s < 3.5
