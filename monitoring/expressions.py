@@ -29,6 +29,11 @@ def rate(series: Series, *matchers: str, by: str = "", window: str = WINDOW) -> 
     return f"{_sum(by)} (rate({selected(series, *matchers)}[{window}]))"
 
 
+def within(window: str, series: Series, *matchers: str, by: str = "") -> str:
+    """How much a counter went up in the time before, over all workers."""
+    return f"{_sum(by)} (increase({selected(series, *matchers)}[{window}]))"
+
+
 def total(series: Series, *matchers: str, by: str = "") -> str:
     """A gauge over all who set it."""
     return f"{_sum(by)} ({selected(series, *matchers)})"
@@ -40,6 +45,15 @@ def quantile(q: float, series: Series, *matchers: str, by: str = "", window: str
     chosen = CHOSEN if "model" in series.labels else HERE
     inside = ",".join((chosen, *matchers))
     return f"histogram_quantile({q}, sum by ({labels}) (rate({series.name}_bucket{{{inside}}}[{window}])))"
+
+
+def ratio(above: str, below: str, *, matching: str = "") -> str:
+    """Absent where there is nothing to divide by: a panel would show infinity.
+
+    Args:
+        matching: how the labels of both go together, where they differ.
+    """
+    return f"{above} / {matching}({below} > 0)"
 
 
 def _sum(by: str) -> str:

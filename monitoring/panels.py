@@ -35,7 +35,7 @@ class Panel:
     Args:
         about: what it shows and how to read it.
         unit: Grafana's name of it ("s", "percentunit", "clips/min" as a suffix:...).
-        steps: thresholds as (from, colour), the first from None.
+        steps: thresholds as (from, colour), the first from None; a time series shows them as dashed lines.
         is_stacked: areas upon each other.
     """
 
@@ -100,6 +100,7 @@ class Panel:
             "fillOpacity": 30 if self.is_stacked else 8,
             "showPoints": "never",
             "spanNulls": False,
+            "thresholdsStyle": {"mode": "dashed" if len(self.steps) > 1 else "off"},
             "stacking": {"mode": "normal" if self.is_stacked else "none", "group": "A"},
         }
 

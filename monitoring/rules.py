@@ -147,7 +147,7 @@ def run_alerts(tuning: Tuning) -> tuple[Alert, ...]:
             expr=f"sum by (cluster) (increase(farm_publish_conflicts_total[{tuning.window}])) > {tuning.conflicts}",
             severity="warning",
             hold="0m",
-            says="{{ $value | humanize }} clips were rendered that another worker had put first",
+            says='clips that were rendered and another worker had put first: {{ printf "%.0f" $value }}',
         ),
         Alert(
             name="FarmTargetDown",
@@ -174,7 +174,7 @@ def gang_alerts(tuning: Tuning) -> tuple[Alert, ...]:
             expr=f"sum by (cluster) (increase(farm_gang_rebuilds_total[{window}])) > {tuning.rebuilds}",
             severity="warning",
             hold="0m",
-            says="{{ $value | humanize }} gangs of {{ $labels.cluster }} broke",
+            says='times that gangs of {{ $labels.cluster }} broke: {{ printf "%.0f" $value }}',
         ),
         Alert(
             name="FarmLostWork",

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import CHOSEN, rate, selected, total
+from monitoring.expressions import CHOSEN, rate, ratio, total, within
 from monitoring.panels import Dashboard, Panel, Query, Row
 
 COMMITTED = 'status="committed"'
 LONG = "$__range"
-
-
-def over(window: str, *, by: str) -> str:
-    """What was spent in that time."""
-    return f"sum by ({by}) (increase({selected(metrics.COST)}[{window}]))"
-
-
-def clips_in(window: str, *, by: str) -> str:
-    """Clips that were committed in that time."""
-    return f"sum by ({by}) (increase({selected(metrics.CLIPS, COMMITTED)}[{window}]))"
+BY_MODEL = "on (model) group_left () "
+SPENT = within(LONG, metrics.COST, by="model, currency")
+CLIPS = within(LONG, metrics.CLIPS, COMMITTED, by="model")
 
 
 BOARD = Dashboard(
@@ -35,8 +28,7 @@ BOARD = Dashboard(
                     kind="stat",
                     width=6,
                     height=5,
-                    decimals=4,
-                    queries=(Query(expr=over(LONG, by="currency"), legend="{{currency}}"),),
+                    queries=(Query(expr=within(LONG, metrics.COST, by="currency"), legend="{{currency}}"),),
                 ),
                 Panel(
                     title="A clip, by model",
@@ -44,14 +36,7 @@ BOARD = Dashboard(
                     kind="stat",
                     width=6,
                     height=5,
-                    decimals=6,
-                    queries=(
-                        Query(
-                            expr=f"{over(LONG, by='model, currency')} / on (model) group_left () "
-                            f"{clips_in(LONG, by='model')}",
-                            legend="{{model}} {{currency}}",
-                        ),
-                    ),
+                    queries=(Query(expr=ratio(SPENT, CLIPS, matching=BY_MODEL), legend="{{model}} {{currency}}"),),
                 ),
                 Panel(
                     title="A second of video, by model",
@@ -59,11 +44,9 @@ BOARD = Dashboard(
                     kind="stat",
                     width=6,
                     height=5,
-                    decimals=6,
                     queries=(
                         Query(
-                            expr=f"{over(LONG, by='model, currency')} / on (model) group_left () "
-                            f"sum by (model) (increase({selected(metrics.VIDEO_SECONDS)}[{LONG}]))",
+                            expr=ratio(SPENT, within(LONG, metrics.VIDEO_SECONDS, by="model"), matching=BY_MODEL),
                             legend="{{model}} {{currency}}",
                         ),
                     ),
@@ -77,11 +60,7 @@ BOARD = Dashboard(
                     height=5,
                     decimals=2,
                     queries=(
-                        Query(
-                            expr=f"sum by (model) (increase({selected(metrics.DEVICE_SECONDS)}[{LONG}])) / "
-                            f"{clips_in(LONG, by='model')}",
-                            legend="{{model}}",
-                        ),
+                        Query(expr=ratio(within(LONG, metrics.DEVICE_SECONDS, by="model"), CLIPS), legend="{{model}}"),
                     ),
                 ),
             ),
@@ -110,20 +89,20 @@ BOARD = Dashboard(
                     about="By model: 1 would be as fast as it plays, on one device.",
                     queries=(
                         Query(
-                            expr=f"{rate(metrics.DEVICE_SECONDS, by='model')} / "
-                            f"{rate(metrics.VIDEO_SECONDS, by='model')}",
+                            expr=ratio(
+                                rate(metrics.DEVICE_SECONDS, by="model"), rate(metrics.VIDEO_SECONDS, by="model")
+                            ),
                             legend="{{model}}",
                         ),
                     ),
                 ),
                 Panel(
                     title="A clip, by model",
-                    about="Money over committed clips, each time of the hour before.",
-                    decimals=6,
+                    about="Money over committed clips, in the hour before.",
                     queries=(
                         Query(
                             expr="model:farm_cost:per_clip{" + CHOSEN + "}",
-                            legend="{{model}} {{currency}}",
+                            legend="{{cluster}} {{model}} {{currency}}",
                         ),
                     ),
                 ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import HERE, rate, total
+from monitoring.expressions import HERE, rate, ratio, total, within
 from monitoring.panels import Dashboard, Panel, Query, Row
 
-GROUPS = "gangs on several hosts alone have placement groups"
-LOST_SHARE = f"{rate(metrics.LOST_STEPS, by='model')} / {rate(metrics.DENOISE_STEPS, by='model')}"
+HOUR = "1h"
+LOST_SHARE = ratio(rate(metrics.LOST_STEPS, by="model"), rate(metrics.DENOISE_STEPS, by="model"))
 FAILED, ENDED = 'status="failed"', 'status=~"committed|failed"'
-FAILED_SHARE = f"{rate(metrics.CLIPS, FAILED, by='model')} / {rate(metrics.CLIPS, ENDED, by='model')}"
+FAILED_SHARE = ratio(rate(metrics.CLIPS, FAILED, by="model"), rate(metrics.CLIPS, ENDED, by="model"))
 
 BOARD = Dashboard(
     uid="wanfarm-gangs",
@@ -26,14 +26,14 @@ BOARD = Dashboard(
                     queries=(Query(expr=total(metrics.GANGS, by="state"), legend="{{state}}"),),
                 ),
                 Panel(
-                    title="Gangs that broke, an hour",
+                    title="Gangs that broke in the hour before",
                     about="By what broke them. Each is built anew in place, and its clip goes on from its kept state.",
-                    queries=(Query(expr=f"3600 * {rate(metrics.GANG_REBUILDS, by='reason')}", legend="{{reason}}"),),
+                    queries=(Query(expr=within(HOUR, metrics.GANG_REBUILDS, by="reason"), legend="{{reason}}"),),
                 ),
                 Panel(
-                    title="Clips that went on from a kept state, an hour",
+                    title="Clips that went on from a kept state in the hour before",
                     about="After a broken gang, a lost node or driver, or a pause.",
-                    queries=(Query(expr=f"3600 * {rate(metrics.RESUMES, by='model')}", legend="{{model}}"),),
+                    queries=(Query(expr=within(HOUR, metrics.RESUMES, by="model"), legend="{{model}}"),),
                 ),
             ),
         ),
@@ -43,28 +43,32 @@ BOARD = Dashboard(
                 Panel(
                     title="Steps computed twice",
                     about="Share of all denoising steps. WANFARM_CHECKPOINT_STEPS and _S lower it.",
+                    width=6,
                     unit="percentunit",
                     steps=((None, "green"), (0.05, "orange"), (0.1, "red")),
                     queries=(Query(expr=LOST_SHARE, legend="{{model}}"),),
                 ),
                 Panel(
-                    title="Clips given up, an hour",
+                    title="Clips given up in the hour before",
                     about="Dead letters by class; `wanfarm status` and failed/ below the output have them.",
+                    width=6,
                     queries=(
-                        Query(expr=f"3600 * {rate(metrics.DEAD_LETTERS, by='error_class')}", legend="{{error_class}}"),
+                        Query(expr=within(HOUR, metrics.DEAD_LETTERS, by="error_class"), legend="{{error_class}}"),
                     ),
                 ),
                 Panel(
                     title="Share of clips given up",
                     about="Of those that ended.",
+                    width=6,
                     unit="percentunit",
                     steps=((None, "green"), (0.01, "orange"), (0.05, "red")),
                     queries=(Query(expr=FAILED_SHARE, legend="{{model}}"),),
                 ),
                 Panel(
-                    title="Clips another worker had put first, an hour",
-                    about="Their rendering was for nothing. Some after a lost driver are as they should be.",
-                    queries=(Query(expr=f"3600 * {rate(metrics.PUBLISH_CONFLICTS)}", legend="conflicts"),),
+                    title="Clips put first by others, in the hour before",
+                    about="Rendered here for nothing. Some after a lost driver are as they should be.",
+                    width=6,
+                    queries=(Query(expr=within(HOUR, metrics.PUBLISH_CONFLICTS), legend="conflicts"),),
                 ),
             ),
         ),
@@ -73,7 +77,8 @@ BOARD = Dashboard(
             panels=(
                 Panel(
                     title="Nodes",
-                    about="Alive in Ray's eyes, by kind.",
+                    about="Alive in Ray's eyes, by cluster.",
+                    width=6,
                     queries=(
                         Query(expr=f"sum by (cluster) (ray_cluster_active_nodes{{{HERE}}})", legend="{{cluster}}"),
                     ),
@@ -81,6 +86,7 @@ BOARD = Dashboard(
                 Panel(
                     title="Actors that do not live yet, or again",
                     about="Restarting for minutes: a leader that cannot start its gang.",
+                    width=6,
                     queries=(
                         Query(
                             expr=f'sum by (State) (ray_actors{{{HERE},State=~"RESTARTING|PENDING_CREATION|'
@@ -92,6 +98,7 @@ BOARD = Dashboard(
                 Panel(
                     title="Placement groups",
                     about="One for each gang on several hosts; more are left of dead gangs and hold devices.",
+                    width=6,
                     queries=(
                         Query(
                             expr=f"sum by (State) (ray_gcs_placement_group_count{{{HERE}}})",
@@ -103,13 +110,14 @@ BOARD = Dashboard(
                 Panel(
                     title="Memory of nodes in use",
                     about="Over 95 % Ray kills a worker.",
+                    width=6,
                     unit="percentunit",
                     max_value=1,
                     steps=((None, "green"), (0.85, "orange"), (0.95, "red")),
                     queries=(
                         Query(
-                            expr=f"max by (NodeAddress) (ray_node_mem_used{{{HERE}}} / ray_node_mem_total{{{HERE}}})",
-                            legend="{{NodeAddress}}",
+                            expr=f"max by (cluster, ip) (ray_node_mem_used{{{HERE}}} / ray_node_mem_total{{{HERE}}})",
+                            legend="{{cluster}} {{ip}}",
                         ),
                     ),
                 ),

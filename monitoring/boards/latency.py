@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import HERE, quantile, rate
+from monitoring.expressions import HERE, quantile, rate, ratio
 from monitoring.panels import Dashboard, Panel, Query, Row
 
 ONLINE = "only where videos are served"
-STAGE_SHARE = f"{rate(metrics.STAGE_WORK, by='stage')} / ignoring (stage) group_left () {rate(metrics.STAGE_WORK)}"
+STAGE_SHARE = ratio(
+    rate(metrics.STAGE_WORK, by="stage"), rate(metrics.STAGE_WORK), matching="ignoring (stage) group_left () "
+)
 FOUND, DENOISE = 'result!="encoded"', 'stage="denoise"'
-HIT_RATIO = f"{rate(metrics.EMBEDDING_CACHE, FOUND)} / {rate(metrics.EMBEDDING_CACHE)}"
+HIT_RATIO = ratio(rate(metrics.EMBEDDING_CACHE, FOUND), rate(metrics.EMBEDDING_CACHE))
 HTTP = f'{HERE},route="/v1/videos",method="POST"'
 
 
@@ -38,7 +40,7 @@ BOARD = Dashboard(
                 ),
                 Panel(
                     title="Clips by how long they took",
-                    about="Darker: more of them.",
+                    about="The stronger the colour, the more of them.",
                     kind="heatmap",
                     unit="s",
                     queries=(
@@ -82,12 +84,15 @@ BOARD = Dashboard(
                 ),
                 Panel(
                     title="A denoising step on average, by model",
-                    about="Exact: seconds of denoising over steps of committed clips, all shapes together.",
+                    about="In the hour before, all shapes together: seconds of denoising, which count when a clip is "
+                    "committed, over steps, which count as they are done.",
                     unit="s",
                     queries=(
                         Query(
-                            expr=f"{rate(metrics.STAGE_WORK, DENOISE, by='model')} / "
-                            f"{rate(metrics.DENOISE_STEPS, by='model')}",
+                            expr=ratio(
+                                rate(metrics.STAGE_WORK, DENOISE, by="model", window="1h"),
+                                rate(metrics.DENOISE_STEPS, by="model", window="1h"),
+                            ),
                             legend="{{model}}",
                         ),
                     ),

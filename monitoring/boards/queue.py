@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import HERE, quantile, rate, selected, total
+from monitoring.expressions import HERE, quantile, rate, ratio, selected, total
 from monitoring.panels import Dashboard, Panel, Query, Row
 
 RENDERERS = 'deployment=~"renderer-.*"'
 BACKLOG = total(metrics.BACKLOG_SECONDS, by="cluster, model")
-PER_RENDERER = f"{BACKLOG} / {total(metrics.RENDERERS, by='cluster, model')}"
+PER_RENDERER = ratio(BACKLOG, total(metrics.RENDERERS, by="cluster, model"))
 NO_AUTOSCALER = "only where Ray's autoscaler runs (KubeRay)"
 
 BOARD = Dashboard(
@@ -112,11 +112,13 @@ BOARD = Dashboard(
                     title="How long jobs wait, 95 %",
                     about="From submission to a renderer.",
                     unit="s",
+                    width=12,
                     queries=(Query(expr=quantile(0.95, metrics.JOB_WAIT_SECONDS, by="model"), legend="{{model}}"),),
                 ),
                 Panel(
                     title="Batch clips left beside it",
                     about="Runs on the same cluster; they give way where the configuration says so.",
+                    width=12,
                     queries=(
                         Query(
                             expr=f"sum ({selected(metrics.RUN_CLIPS)} - {selected(metrics.RUN_DONE)} - "

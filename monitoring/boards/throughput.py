@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import HERE, rate, selected, total
+from monitoring.expressions import HERE, rate, ratio, selected, total
 from monitoring.panels import Dashboard, Panel, Query, Row
 
 COMMITTED = 'status="committed"'
@@ -11,7 +11,7 @@ RENDERING = 'state="rendering"'
 NO_GPU = "only machines with GPUs have it"
 SPARE = ((None, "red"), (0.5, "orange"), (0.8, "green"))
 
-UTILISATION = f"{total(metrics.DEVICES, RENDERING)} / {total(metrics.DEVICES)}"
+UTILISATION = ratio(total(metrics.DEVICES, RENDERING), total(metrics.DEVICES))
 RUN_ENDED = f"({selected(metrics.RUN_DONE)} + {selected(metrics.RUN_FAILED)})"
 
 BOARD = Dashboard(
@@ -78,9 +78,7 @@ BOARD = Dashboard(
                     width=4,
                     height=5,
                     max_value=1,
-                    queries=(
-                        Query(expr=f"{RUN_ENDED} / {selected(metrics.RUN_CLIPS)}", legend="{{manifest}} {{run}}"),
-                    ),
+                    queries=(Query(expr=ratio(RUN_ENDED, selected(metrics.RUN_CLIPS)), legend="{{manifest}} {{run}}"),),
                 ),
             ),
         ),
@@ -120,8 +118,8 @@ BOARD = Dashboard(
                     max_value=100,
                     queries=(
                         Query(
-                            expr=f"avg by (NodeAddress) (ray_node_gpus_utilization{{{HERE}}})",
-                            legend="{{NodeAddress}}",
+                            expr=f"avg by (cluster, ip) (ray_node_gpus_utilization{{{HERE}}})",
+                            legend="{{cluster}} {{ip}}",
                             why_empty=NO_GPU,
                         ),
                     ),
@@ -133,7 +131,8 @@ BOARD = Dashboard(
                     max_value=100,
                     queries=(
                         Query(
-                            expr=f"avg by (NodeAddress) (ray_node_cpu_utilization{{{HERE}}})", legend="{{NodeAddress}}"
+                            expr=f"avg by (cluster, ip) (ray_node_cpu_utilization{{{HERE}}})",
+                            legend="{{cluster}} {{ip}}",
                         ),
                     ),
                 ),
