@@ -91,7 +91,7 @@ class JobStore(JobReader):
         self.retention = retention or Retention()
         self._holders = Holders(storage)
         self._lock = threading.Lock()
-        self._last_id_s = 0.0
+        self._last_id_ms = 0
 
     def __reduce__(self) -> tuple[Callable[..., JobStore], tuple[Storage, Retention]]:
         return _opened, (self.storage, self.retention)
@@ -99,8 +99,9 @@ class JobStore(JobReader):
     def new_id(self, project: str) -> str:
         """A name for a job that is to be submitted now; of one process, names come in the order they were asked for."""
         with self._lock:
-            self._last_id_s = max(self.now(), self._last_id_s + 0.001)
-            return ids.new_job_id(project, now_s=self._last_id_s)
+            # In whole milliseconds, as names tell time: halves of them are rounded now up, now down.
+            self._last_id_ms = max(round(self.now() * 1000), self._last_id_ms + 1)
+            return ids.new_job_id(project, now_s=self._last_id_ms / 1000)
 
     def submit(self, job: Job, *, idempotency: IdempotencyKey | None = None) -> Job:
         """Put a job down for good. Returns another job (another id) where the idempotency key stands for that.

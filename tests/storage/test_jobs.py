@@ -39,6 +39,12 @@ def test_names_come_in_the_order_they_were_asked_for(store: JobStore) -> None:
     assert names == sorted(names)
 
 
+def test_names_come_in_order_also_from_half_a_millisecond_on() -> None:
+    store = JobStore(MemoryStorage(uuid.uuid4().hex), clock=lambda: 1000.0005)
+    names = [store.new_id("ann") for _ in range(200)]
+    assert names == sorted(names)
+
+
 def key_of(text: str = "k", *, project: str = "ann", request: bytes = b"{}") -> IdempotencyKey:
     return IdempotencyKey.of(text, project=project, request=request)
 
