@@ -241,6 +241,13 @@ REFERENCES = (
         because="there is no priority class urgent",
     ),
     Broken(
+        name="a job that lands in another namespace",
+        overlay=JOB,
+        changes={"RayJob.metadata.namespace": GONE},
+        rule="namespaces",
+        because="it is in no namespace, all else in wanfarm",
+    ),
+    Broken(
         name="a budget by share",
         changes={"PodDisruptionBudget.spec": {"maxUnavailable": 1, "selector": {"matchLabels": {}}}},
         rule="budgets",
@@ -425,7 +432,7 @@ JOBS = (
         overlay=JOB,
         changes={"RayJob.spec.runtimeEnvYAML": "env_vars: {}"},
         rule="stopping",
-        because="RAY_JOB_STOP_WAIT_TIME_S is 3 s, a driver with --grace 60 needs 90",
+        because="RAY_JOB_STOP_WAIT_TIME_S is 3 s, a driver with --grace 60 needs 120",
     ),
     Broken(
         name="Kueue, and a job that stays",

@@ -18,7 +18,7 @@ suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main" >"$sources/deb-src.list"
 apt-get update -q
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-    golang-go golang-github-modern-go-reflect2-dev etcd-server dpkg-dev
+    golang-go golang-github-modern-go-reflect2-dev etcd-server dpkg-dev make rsync
 apt_source=(apt-get -o "Dir::Etc::sourcelist=$sources/deb-src.list" -o Dir::Etc::sourceparts=-
     -o "Dir::State::lists=$sources/lists")
 mkdir -p "$sources/lists/partial"
@@ -37,9 +37,9 @@ reflect2=$root/vendor/github.com/modern-go/reflect2
 rm -rf "$reflect2"
 cp -rL /usr/share/gocode/src/github.com/modern-go/reflect2 "$reflect2"
 
+# Its Makefile writes what is generated and not in the source, then builds.
 cd "$root"
-GO111MODULE=off GOPATH=$work/go GOCACHE=$work/cache GOFLAGS=-trimpath nice -n 19 \
-    go build -o "$work/kube-apiserver" -ldflags "-s -w -X k8s.io/component-base/version.gitMajor=1 \
--X k8s.io/component-base/version.gitMinor=20 -X k8s.io/component-base/version.gitVersion=v1.20.2" ./cmd/kube-apiserver
+GOCACHE=$work/cache nice -n 19 make WHAT=cmd/kube-apiserver KUBE_BUILD_PLATFORMS=linux/amd64 GOLDFLAGS="-s -w" \
+    KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20 KUBE_GIT_COMMIT=none KUBE_GIT_TREE_STATE=clean
 mkdir -p "$target"
-mv "$work/kube-apiserver" "$target/kube-apiserver"
+mv _output/bin/kube-apiserver "$target/kube-apiserver"

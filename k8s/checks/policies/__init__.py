@@ -17,6 +17,7 @@ POLICIES: tuple[Policy, ...] = (
     pods.pinned_images,
     references.secrets,
     references.references,
+    references.namespaces,
     references.budgets,
     network.network,
     network.metric_ports,

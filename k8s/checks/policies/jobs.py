@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.errors import UsageError
+from jobs.entry_point import FAREWELL_S
 from k8s.checks.calls import render_job, render_jobs
 from k8s.checks.faults import Fault
 from k8s.checks.objects import Cluster, Pod, clusters, of_kind
@@ -18,8 +19,6 @@ ELASTIC = "kueue.x-k8s.io/elastic-job"
 VOLCANO_LABEL = "volcano.sh/queue-name"
 MAX_WORKER_GROUPS = 17
 STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
-# After its grace a driver ends workers and writes results.
-FAREWELL_S = 30.0
 
 
 def entry_point(objects: Objects) -> Iterator[Fault]:

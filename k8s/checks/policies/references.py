@@ -12,6 +12,7 @@ from k8s.checks.rendering import Objects
 # On a Namespace: secrets that are made beforehand, with their keys. No secret belongs into a manifest.
 MADE_BEFORE = "secrets.wanfarm.io/"
 AUTH_KEY = "auth_token"
+_OF_NO_NAMESPACE = ("Namespace", "PriorityClass", "ResourceFlavor", "ClusterQueue", "Queue")
 _SYSTEM_PRIORITIES = ("system-cluster-critical", "system-node-critical")
 
 
@@ -79,6 +80,16 @@ def references(objects: Objects) -> Iterator[Fault]:
         for what, there, name in wanted:
             if name is not None and name not in there:
                 yield Fault(where=pod.where, rule="references", what=f"there is no {what} {name}")
+
+
+def namespaces(objects: Objects) -> Iterator[Fault]:
+    """All in the one that is among the objects: where policies, budgets and accounts are."""
+    (own, *_) = names_of_kind(objects, "Namespace") or {None}
+    for found in objects:
+        there = found["metadata"].get("namespace")
+        if own is not None and found["kind"] not in _OF_NO_NAMESPACE and there != own:
+            what = f"it is in {'no namespace' if there is None else there}, all else in {own}: put it into each overlay"
+            yield Fault(where=name_of(found), rule="namespaces", what=what)
 
 
 def budgets(objects: Objects) -> Iterator[Fault]:
