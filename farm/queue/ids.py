@@ -17,7 +17,8 @@ PREFIX = "video_"
 PROJECT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_JOB_ID = re.compile(rf"{PREFIX}[0-7][{_ALPHABET}]{{25}}")
+# A name that says it was made after the year 9775 was not: no calendar here goes on for much longer.
+_JOB_ID = re.compile(rf"{PREFIX}[0-6][{_ALPHABET}]{{25}}")
 _TIME_CHARS, _PROJECT_CHARS, _CHANCE_BITS = 10, 4, 60
 
 

@@ -129,7 +129,7 @@ def test_names_of_files_reach_no_path(target: OnlineFarm, name: str) -> None:
         "/console/..%5cservice.py", "/..%2f..%2fetc/passwd", "/v1/models/..%2fkeys", "/v1/videos/%ff%fe/content",
         "/v1/videos/video_01K%0d%0aX-Injected:%201", "/v1/videos/video_01k/content?variant=..%2f..%2fkeys",
         "/v1/videos/*", "/v1/videos?after=..%2f..%2fkeys", "/v1/videos?limit=1e9", "/v1/videos?limit=-1",
-        "/v1/videos?order=;",
+        "/v1/videos?order=;", "/v1/videos?after=video_7" + "z" * 25,
         "/v1/videos?status=%00", "/v1/videos/video_x/link?variant=%2e%2e",
     ],
 )  # fmt: skip
