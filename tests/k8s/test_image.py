@@ -56,6 +56,14 @@ def test_it_runs_as_the_user_that_pods_name() -> None:
     assert not re.search(r"\.(safetensors|pth)", TEXT)
 
 
+def test_kuberay_finds_what_it_calls() -> None:
+    """`ray` and `wget`, on the PATH that a login shell has."""
+    final = TEXT.rpartition("\nFROM ")[2]
+    assert "COPY --from=packages /usr/local /usr/local" in final
+    assert re.search(r"apt-get install .*\bwget\b", final)
+    assert final.index("USER ") > final.index("COPY ")
+
+
 def test_tags_in_comments_and_manifests_are_of_this_version() -> None:
     tags = set(re.findall(r"wanfarm:(\S+)", TEXT))
     for path in Path(HERE).rglob("*.yaml"):
