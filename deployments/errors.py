@@ -11,7 +11,7 @@ ServiceError                 `status` is the HTTP status that says the same
 ├── RangeError               416  bytes beyond the file's end
 ├── InvalidError             422  faults of fields, all of them at once
 ├── LimitedError             429  no room now; `retry_after_s` is when there is
-└── AwayError                503  the storage cannot be reached
+└── AwayError                503  the storage cannot be reached, or what is needed goes in this moment
 """
 
 from __future__ import annotations

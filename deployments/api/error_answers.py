@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from deployments.errors import AwayError, Fault, InvalidError, RangeError, ServiceError
-from farm.errors import StorageUnavailableError
+from farm.errors import StorageUnavailableError, TransientError
 
 # As OpenAI's clients know them.
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -53,6 +53,12 @@ def add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(StorageUnavailableError)
     async def away(_: Request, __: StorageUnavailableError) -> JSONResponse:
         return error_response(AwayError("the storage cannot be reached", retry_after_s=5.0))
+
+    @app.exception_handler(TransientError)
+    async def passing(_: Request, __: TransientError) -> JSONResponse:
+        # A request met another that took away what it stands on.
+        busy = AwayError("not now", code="try_again", advice="send the request again", retry_after_s=1.0)
+        return error_response(busy)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

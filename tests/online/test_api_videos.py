@@ -6,6 +6,7 @@ import httpx2
 import numpy as np
 import pytest
 from online_farm import OnlineFarm, eventually
+from web_servers import png
 
 from farm.ledger import committed_ids
 from farm.media import read_image
@@ -167,6 +168,17 @@ def test_a_failed_video_says_why_and_is_tried_again(farm: OnlineFarm, client: ht
     assert (again["status"], again["seed"], again["prompt"]) == ("queued", 1, "a red ball")
     assert (again["ttl"], again["is_pinned"]) == (3600, True)
     assert again["id"] != job_id
+
+
+def test_a_picture_that_goes_while_it_is_asked_for_is_asked_for_again(
+    farm: OnlineFarm, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(farm.out), "exists", lambda *_: False)
+    answer = client.post("/v1/videos", files={"prompt": (None, "a"), "input_reference": ("a.png", png(64, 64))})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "try_again")
+    assert answer.headers["retry-after"] == "1"
+    monkeypatch.undo()
+    assert client.get("/v1/videos").json()["data"] == []
 
 
 def test_the_dispatcher_need_not_be_there(farm: OnlineFarm, client: httpx2.Client) -> None:
