@@ -234,6 +234,19 @@ def test_pausing_is_for_admins(idle: OnlineFarm, visit: Visit) -> None:
     expect(page.get_by_role("button", name="Pause rendering")).to_be_visible()
 
 
+def test_a_rare_clip_is_found_far_back(idle: OnlineFarm, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.queue.reading.MAX_LOOKED_AT", 24)  # a page of the gallery, instead of many
+    with idle.client() as client:
+        ids = [client.post("/v1/videos", json={"prompt": f"number {number}"}).json()["id"] for number in range(26)]
+    idle.fail(ids[0], JobFault(code="not_finite", message="the render gave NaN", advice="try another seed"))
+    for job_id in ids[1:]:
+        idle.finish(job_id)
+    page = visit(idle)
+    page.locator(".filters").get_by_role("button", name="Failed").click()
+    page.get_by_role("button", name="Look further back").click()
+    expect(page.locator(".card")).to_have_count(1)
+
+
 def test_a_search_and_a_filter(idle: OnlineFarm, visit: Visit) -> None:
     page = visit(idle)
     with idle.finishing():

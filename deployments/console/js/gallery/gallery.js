@@ -31,7 +31,11 @@ export class Gallery {
   #terms = [];
   /** Down to where everything is known: the last video of the last page. @type {Video | null} */
   #floor = null;
+  /** Where the next page begins: beyond the floor, where the server looked at others for nothing. @type {string | null} */
+  #after = null;
   #hasMore = true;
+  /** The last page held nothing, and yet there is more: the server looks so far back at once and no further. */
+  #isBarren = false;
   #isLoading = false;
   #numSearched = 0;
   /** Counts the filters chosen, so that an answer to an old one is dropped. */
@@ -102,6 +106,7 @@ export class Gallery {
   reload() {
     this.#turn++;
     this.#floor = null;
+    this.#after = null;
     this.#hasMore = true;
     this.#isLoading = false;
     this.#numSearched = 0;
@@ -132,11 +137,13 @@ export class Gallery {
   async #fetch(turn) {
     const askedAt = performance.now();
     const limit = this.#terms.length ? SEARCH_PAGE : PAGE;
-    const page = await videos.list({ after: this.#floor?.id ?? null, limit, status: this.#status || null });
+    const page = await videos.list({ after: this.#after, limit, status: this.#status || null });
     if (turn !== this.#turn) return;
     for (const video of page.data) store.put(video, askedAt);
     this.#floor = page.data.at(-1) ?? this.#floor;
-    this.#hasMore = Boolean(page.has_more) && page.data.length > 0;
+    this.#after = page.last_id ?? this.#after;
+    this.#hasMore = Boolean(page.has_more);
+    this.#isBarren = this.#hasMore && page.data.length === 0;
     this.#numSearched += page.data.length;
     this.#show();
   }
@@ -151,6 +158,7 @@ export class Gallery {
       });
       return;
     }
+    if (this.#isBarren) return this.#say("None among the newest.", "Look further back", () => this.#load());
     if (!this.#hasMore && this.#cards.size === 0) return this.#sayEmpty();
     this.#note.hidden = true;
     if (this.#hasMore && this.#end.getBoundingClientRect().top < innerHeight + 600) requestAnimationFrame(() => this.#load());
