@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test render serve test lint k8s-test k8s-server-test unit parity storage online e2e faults s3-test console-test grafana-test screenshots chaos chaos-gangs chaos-serve bench train-nano clean
+.PHONY: help setup setup-test render serve test lint k8s-test k8s-server-test unit parity storage online e2e faults s3-test console-test metrics-test grafana-test screenshots chaos chaos-gangs chaos-serve bench train-nano clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ s3-test: setup-test ## The suites that need a real S3 server (Ceph RGW; see test
 
 console-test: setup-test ## The console in a real browser (Chromium; see tests/services)
 	$(PYTEST) tests/console
+
+metrics-test: setup-test ## Every panel, rule and alert on a farm that works and breaks, under a real Prometheus
+	$(PYTEST) -s tests/metrics
 
 grafana-test: setup-test ## The dashboards against Grafana's own types (fetched with npm)
 	$(PYTEST) tests/grafana

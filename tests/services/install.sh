@@ -7,7 +7,8 @@ packages_of() {
     case "$1" in
         ceph) echo ceph-mon ceph-osd radosgw ceph-common ;;
         chromium) echo chromium fonts-dejavu-core ;;
-        *) echo "unknown service $1: ceph, chromium" >&2; return 2 ;;
+        prometheus) echo prometheus ;;
+        *) echo "unknown service $1: ceph, chromium, prometheus" >&2; return 2 ;;
     esac
 }
 
