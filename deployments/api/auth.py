@@ -59,10 +59,10 @@ class Doorkeeper:
 
     async def known(self, request: Request) -> Principal | None:
         """Who asks, None for a request with neither key nor session. A wrong key is refused all the same."""
-        secret = _bearer(request)
         if self.settings.is_open:
             self._check_origin(request, is_needed=False)
             return EVERYBODY
+        secret = _bearer(request)
         if secret is not None:
             return _principal_of(await self.key_of(secret))
         token = request.cookies.get(COOKIE)

@@ -45,6 +45,12 @@ def test_a_keys_weight_goes_with_its_jobs(farm: OnlineFarm) -> None:
     assert [farm.store.get(job_id).weight for job_id in ids] == [2.0, None]
 
 
+@pytest.mark.parametrize("sent", ["Bearer", "Bearer anything", "Basic YTpi", "Bearer " + "x" * 500])
+def test_where_no_keys_are_asked_for_any_will_do(tmp_path: Path, sent: str) -> None:
+    with OnlineFarm.start(tmp_path / "out") as farm, farm.client() as client:
+        assert client.get("/v1/videos", headers={"Authorization": sent}).status_code == 200
+
+
 def test_what_is_open_to_all(farm: OnlineFarm) -> None:
     with farm.client() as anybody:
         for path in ("/healthz", "/readyz", "/openapi.json", "/", "/v1/session"):
