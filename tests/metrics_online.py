@@ -17,7 +17,7 @@ from served import Served
 from services.prometheus import Prometheus
 
 ROOT = Path(__file__).parents[1]
-NUM_JOBS = 10
+NUM_JOBS, NUM_LAST = 10, 4
 CLIP: dict[str, Any] = {"size": "64x64", "num_frames": 17, "num_inference_steps": 20}
 DISPATCHER, RENDERER = "ServeReplica:wanfarm:dispatcher", "ServeReplica:wanfarm:renderer"
 
@@ -36,8 +36,8 @@ def run_online(server: Served, prometheus: Prometheus, *, port: int, discovery: 
     assert server.video(again)["from_ledger"]
     assert server.ask("POST", "/v1/videos", {"prompt": 7})[0] == 422
     stand_still(server, prometheus)
-    last = server.submit("a blue circle moves left", seed=1, **CLIP)
-    assert server.await_ends([last], timeout_s=120) == {"completed": 1}
+    last = [server.submit("a blue circle moves left", seed=seed, **CLIP) for seed in range(NUM_LAST)]
+    assert server.await_ends(last, timeout_s=240) == {"completed": NUM_LAST}
 
 
 def config_of(server: Served) -> Path:

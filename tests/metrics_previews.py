@@ -89,21 +89,23 @@ def _panel(figure: Any, panel: Panel, answers: Sequence[Answer], box: tuple[floa
 def _lines(axes: Any, panel: Panel, curves: Sequence[tuple[str, Curve]]) -> None:
     _style(axes, panel)
     times, table = _table([curve for _, curve in curves])
-    bottom = np.zeros_like(table)
+    bottom, drawn = np.zeros_like(table), table
     if panel.is_stacked:
         table = np.cumsum(np.nan_to_num(table), axis=0)
         bottom[1:] = table[:-1]
+        drawn = np.where(table > bottom, table, np.nan)  # what is nothing has no line on top of others
     for number, (name, _) in enumerate(curves):
         colour = PALETTE[number % len(PALETTE)]
-        axes.plot(times, table[number], color=colour, linewidth=1.1, label=name or "value")
+        axes.plot(times, drawn[number], color=colour, linewidth=1.1, label=name or "value")
         opacity = 0.35 if panel.is_stacked else 0.08
         axes.fill_between(times, bottom[number], table[number], color=colour, alpha=opacity, linewidth=0)
     top = float(np.nanmax(table))
     axes.set_ylim(0, panel.max_value if panel.max_value and top <= panel.max_value else (top * 1.1 or 1))
+    handles = axes.get_lines()[:MAX_LEGEND]
     for bound, colour in panel.steps[1:]:
         axes.axhline(bound, color=NAMED[colour], linewidth=0.8, linestyle="--")
     axes.legend(
-        handles=axes.get_lines()[:MAX_LEGEND], loc="upper left", bbox_to_anchor=(-0.03, -0.12), ncol=3, fontsize=7,
+        handles=handles, loc="upper left", bbox_to_anchor=(-0.03, -0.12), ncol=3, fontsize=7,
         frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.0, borderaxespad=0,
     )  # fmt: skip
 
@@ -167,7 +169,9 @@ def value(number: float, unit: str, *, decimals: int | None = None) -> str:
         if number >= 60:
             return f"{number / 60:.3g} min"
         return f"{number:.3g} s" if number >= 1 or number == 0 else f"{1000 * number:.3g} ms"
-    return f"{number:.{decimals}f}" if decimals is not None else f"{number:.4g}"
+    if decimals is not None:
+        return f"{number:.{decimals}f}"
+    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def _style(axes: Any, panel: Panel) -> None:

@@ -50,7 +50,8 @@ BOARD = Dashboard(
                 ),
                 Panel(
                     title="Replicas: wanted and healthy",
-                    about="Wanted by the policy on backlog seconds; healthy in Serve's eyes.",
+                    about="Wanted by the policy on backlog seconds, not yet held within min and max_replicas; "
+                    "healthy in Serve's eyes.",
                     queries=(
                         Query(
                             expr=f"max by (deployment) (ray_serve_autoscaling_desired_replicas{{{HERE},{RENDERERS}}})",
