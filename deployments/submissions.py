@@ -31,6 +31,7 @@ from farm.queue import ids
 from farm.queue.backlog import Backlog
 from farm.queue.idempotency import IdempotencyKey, earlier_submission
 from farm.queue.job import Job, JobState, JobView
+from farm.queue.removal import is_held_by
 from farm.queue.store import JobStore
 from farm.storage import Storage
 
@@ -146,7 +147,7 @@ class Submissions:
 
     def _is_held(self, project: str, clip_id: str) -> bool:
         """Whether the clip is there and this project has it: others' clips must not show by the time of an answer."""
-        is_ours = any(holder.startswith(f"{project}--") for holder in holders_of(self._store.storage, clip_id))
+        is_ours = any(is_held_by(holder, project) for holder in holders_of(self._store.storage, clip_id))
         return is_ours and read_record(self._store.storage, clip_id) is not None
 
 

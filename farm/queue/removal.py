@@ -43,6 +43,11 @@ def holder_of(job: Job) -> str:
     return f"{job.project}--{job.id}"
 
 
+def is_held_by(holder: str, project: str) -> bool:
+    """Whether that holder is a job of the project, whose name may be the beginning of another's."""
+    return holder.rsplit("--", 1)[0] == project
+
+
 def listing_path_of(job: Job) -> str:
     """Where its project's listing has it."""
     return listing_path(job.project, job.id, created_at=ids.created_at(job.id))

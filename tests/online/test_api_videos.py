@@ -92,6 +92,13 @@ def test_the_same_request_with_its_seed_is_answered_from_the_ledger(farm: Online
     assert client.post("/v1/videos", json={"prompt": "a red ball"}).json()["status"] == "queued"
 
 
+def test_a_clip_of_a_project_with_a_like_name_answers_nobody_else(farm: OnlineFarm) -> None:
+    with farm.client(farm.key("studio--a")) as other, farm.client(farm.key("studio")) as client:
+        farm.finish(submit(other))
+        assert client.post("/v1/videos", json=ASK).json()["status"] == "queued"
+        assert other.post("/v1/videos", json=ASK).json()["from_ledger"] is True
+
+
 def test_an_idempotency_key_makes_one_video(client: httpx2.Client) -> None:
     headers = {"Idempotency-Key": "order 7"}
     body = {"prompt": "a red ball"}
