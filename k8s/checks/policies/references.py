@@ -84,7 +84,7 @@ def references(objects: Objects) -> Iterator[Fault]:
 
 def namespaces(objects: Objects) -> Iterator[Fault]:
     """All in the one that is among the objects: where policies, budgets and accounts are."""
-    (own, *_) = names_of_kind(objects, "Namespace") or {None}
+    own = next(iter(names_of_kind(objects, "Namespace")), None)
     for found in objects:
         there = found["metadata"].get("namespace")
         if own is not None and found["kind"] not in _OF_NO_NAMESPACE and there != own:
