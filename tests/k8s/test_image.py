@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +22,7 @@ TEXT = (HERE / "image/Containerfile").read_text()
 COPIES = [line.split()[1:] for line in TEXT.splitlines() if line.startswith("COPY ") and "--from" not in line]
 SOURCES = [source for copy in COPIES for source in copy[:-1]]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -29,8 +34,20 @@ def test_what_is_copied_is_there_and_sent_to_the_builder(source: str) -> None:
 
 
 def test_every_package_of_the_project_is_in_it() -> None:
-    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert set(packages) <= set(SOURCES)
+    assert set(PACKAGES) <= set(SOURCES)
+
+
+def test_what_is_copied_makes_the_whole_package(tmp_path: Path) -> None:
+    """The embedded model and the console among it."""
+    for source in SOURCES[:-1]:  # the last are the examples
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        copy(ROOT / source, tmp_path / source)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "wheel"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=True)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {path for path in tracked if path.partition("/")[0] in PACKAGES} <= inside
 
 
 def test_torch_is_the_one_that_is_tested() -> None:
