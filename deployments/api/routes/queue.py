@@ -22,7 +22,7 @@ async def show_queue(service: Service, principal: Reader) -> Queue:
 
 @router.post("/pause", summary="Hand out no more jobs", responses={200: ok("As it is now.", examples.QUEUE)})
 async def pause_queue(service: Service, principal: Admin) -> Queue:
-    """Jobs in work are put down at their next step and go on after the resume. Takes a second to be heard."""
+    """Jobs in work are finished, and no other begins until the resume. Takes a second to be heard."""
     await service.control("pause", by=principal.name)
     return await _shown(service, principal)
 
