@@ -123,7 +123,12 @@ class Drafting:
 
     def _derived(self, source: Job, changes: Mapping[str, Any], **origin: Any) -> Draft:
         offer = self._offer_again(source)
-        options = {"model": offer.ref.fingerprint, "profile": offer.options.profile, "codec": offer.options.codec}
+        options = {
+            "model": offer.ref.fingerprint,
+            "profile": offer.options.profile,
+            "codec": offer.options.codec,
+            "dtype": offer.options.dtype or offer.card.dtype,
+        }
         spec = ClipSpec.model_validate({**dict(source.spec), **options, **changes})
         if faults := _prompt_faults(spec.prompt, offer):
             raise InvalidError(faults)

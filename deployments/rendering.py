@@ -68,7 +68,13 @@ class RendererReplica:
         self._renderer = OnlineRenderer(
             HandleQueue(dispatcher),
             JobStore(out, retention=config.retention.rules),
-            OnlineModel(name=model.name, path=model.path, warnings_of=backend.warnings_of),
+            OnlineModel(
+                name=model.name,
+                path=model.path,
+                fingerprint=plan.fingerprint,
+                dtype=plan.dtype,
+                warnings_of=backend.warnings_of,
+            ),
             PromptEncoder(
                 lambda: RemoteText(text, should_stop=self._notice),
                 out,

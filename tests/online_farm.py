@@ -227,7 +227,13 @@ class OnlineFarm:
                     preview_every_s=preview_every_s,
                 )
 
-            model = OnlineModel(name=offer.name, path=offer.ref.path, warnings_of=backend.warnings_of)
+            model = OnlineModel(
+                name=offer.name,
+                path=offer.ref.path,
+                fingerprint=plan.fingerprint,
+                dtype=plan.dtype,
+                warnings_of=backend.warnings_of,
+            )
             renderer = OnlineRenderer(self.dispatcher, self.store, model, text, opened, name=name, meter=self.meter)
             stop = threading.Event()
             thread = threading.Thread(target=renderer.run, args=(stop.is_set,), name=name, daemon=True)

@@ -36,6 +36,13 @@ _TOLD: Mapping[str, _Told] = MappingProxyType(
         "HangError": _Told("render_hangs", "the clip's renderer fell silent each time it was tried", _BROKE.advice),
     }
 )
+# Of a job that waited while its model was given other weights, or another precision.
+MODEL_CHANGED = JobFault(
+    code="model_changed",
+    message="the model was changed while this waited for its turn",
+    advice="try it again: it is made with the model as it is now",
+)
+
 _UNKNOWN = _Told("render_failed", "the clip could not be rendered", "try again; tell the operator this job's id")
 
 

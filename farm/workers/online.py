@@ -7,7 +7,8 @@ What becomes of a job:
 
     its clip is there already               completed, from the ledger
     rendered and committed                  completed
-    given up by the ladder                  failed, with what its client can do
+    given up by the ladder, or meant for weights that are not here any more
+                                            failed, with what its client can do
     its cancellation was wished             cancelled, within a step
     this renderer is to go, its gang does not start, the storage does not answer
                                             queued again; whoever takes it goes on from its newest state
@@ -42,9 +43,10 @@ from farm.logs import fields, log_context
 from farm.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, Meter, NoMeter
 from farm.queue.claim import JobLease
 from farm.queue.client import Ending, QueueClient
-from farm.queue.faults import fault_of
+from farm.queue.faults import MODEL_CHANGED, fault_of
 from farm.queue.job import Job, JobFault
 from farm.queue.store import JobStore
+from farm.spec import ClipSpec, DType
 from farm.storage.base import Storage
 from farm.traces import clip_span
 from farm.workers.attending import BEAT_S, Attendance
@@ -80,11 +82,17 @@ class PromptStates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineModel:
-    """Which jobs a renderer takes. `name` and `path` as in `ModelPlan`; `warnings_of` as in `Backend`."""
+    """Which jobs a renderer takes. `warnings_of` as in `Backend`, all else as in `ModelPlan`."""
 
     name: str
     path: str
+    fingerprint: str
+    dtype: DType
     warnings_of: Callable[[bytes], tuple[str, ...]] = lambda _: ()
+
+    def is_meant_by(self, spec: ClipSpec) -> bool:
+        """Whether these are the weights that were asked for: others may stand under the same name since."""
+        return (spec.model, spec.dtype) == (self.fingerprint, self.dtype)
 
 
 class OnlineRenderer:
@@ -200,6 +208,9 @@ class OnlineRenderer:
         attendance = Attendance(lease, queue=self._queue, store=self._store, renderer=self.name, beat_s=self._beat_s)
         self._attendance = attendance
         try:
+            if not self._can_answer(lease.job):
+                self._store.finish(lease.job.id, "failed", by=self.name, lease=lease, error=MODEL_CHANGED)
+                return "failed"
             with attendance:
                 outcome = self._rendered(lease)
             return self._ended(lease, outcome, attendance)
@@ -213,6 +224,9 @@ class OnlineRenderer:
             raise
         finally:
             self._attendance = None
+
+    def _can_answer(self, job: Job) -> bool:
+        return self._model.is_meant_by(job.spec) or ledger.read_record(self._store.storage, job.clip_id) is not None
 
     def _rendered(self, lease: JobLease) -> Outcome:
         job, storage = lease.job, self._store.storage

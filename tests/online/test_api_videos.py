@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx2
 import numpy as np
 import pytest
 from online_farm import OnlineFarm, eventually
 from web_servers import png
 
+from deployments.config import ModelConfig
 from farm.ledger import committed_ids
 from farm.media import read_image
 from farm.queue.job import JobFault
@@ -175,6 +178,16 @@ def test_a_failed_video_says_why_and_is_tried_again(farm: OnlineFarm, client: ht
     assert (again["status"], again["seed"], again["prompt"]) == ("queued", 1, "a red ball")
     assert (again["ttl"], again["is_pinned"]) == (3600, True)
     assert again["id"] != job_id
+
+
+def test_tried_again_it_is_what_the_model_is_now(tmp_path: Path) -> None:
+    with OnlineFarm.start(tmp_path / "out") as farm, farm.client() as client:
+        job_id = submit(client)
+        farm.fail(job_id, JobFault(code="model_changed", message="other weights"))
+    models = (ModelConfig(model="nano", dtype="bfloat16"),)
+    with OnlineFarm.start(tmp_path / "out", models=models) as farm, farm.client() as client:
+        again = client.post(f"/v1/videos/{job_id}/retry").json()["id"]
+        assert (farm.store.get(job_id).spec.dtype, farm.store.get(again).spec.dtype) == ("float32", "bfloat16")
 
 
 def test_a_picture_that_goes_while_it_is_asked_for_is_asked_for_again(

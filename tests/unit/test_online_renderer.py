@@ -103,7 +103,7 @@ class Farm:
                 listener=listener,
             )
 
-        model = OnlineModel(name="nano", path="/nano")
+        model = OnlineModel(name="nano", path="/nano", fingerprint="0" * 64, dtype="float32")
         return OnlineRenderer(
             queue or self.dispatcher, self.store, model, text or Text(), opened, name=name, lease_s=lease_s, beat_s=0.02
         )
@@ -155,6 +155,17 @@ def test_a_clip_that_is_given_up_fails_its_job(farm: Farm, fault: Exception, cod
     assert state.error.code == code
     assert state.error.advice
     assert str(fault) not in state.error.message
+
+
+@pytest.mark.parametrize("changes", [{"model": "1" * 64}, {"dtype": "bfloat16"}])
+def test_a_job_for_other_weights_is_not_rendered_with_these(farm: Farm, changes: dict[str, str]) -> None:
+    job = farm.submit(spec=make_spec(num_inference_steps=STEPS, **changes))
+    assert farm.renderer().serve_one() == "failed"
+    state = farm.store.state(job.id)
+    assert state.error is not None
+    assert state.error.code == "model_changed"
+    assert farm.engines["one"].orders == []
+    assert ledger.read_record(farm.storage, job.clip_id) is None
 
 
 def test_who_asks_again_gets_new_tries(farm: Farm) -> None:
