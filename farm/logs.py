@@ -33,18 +33,19 @@ PACKAGES = ("farm", "jobs", "deployments", "wan_model")
 
 BLOT = "***"
 _SECRET_NAME = (
-    r"(?:\w+[_-])*(?:secret|password|passwd|token|signature|credential|api_?key|access_?key(?:_?id)?|secret_?key"
+    r"(?:secret|password|passwd|token|signature|credential|api_?key|access_?key(?:_?id)?|secret_?key"
     r"|secret_?access_?key|sig)"
 )
 _BLOTTED = (
-    # name=value, name: value and 'name': 'value', as in query strings, headers and printed dictionaries.
-    (re.compile(rf"(?i)(\b{_SECRET_NAME}[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}}]+"), rf"\1{BLOT}"),
+    # name=value, name: value and 'name': 'value', as in query strings, headers and printed dictionaries. What stands
+    # before a name's last words is not matched: lines hold texts of strangers, and trying all ways would take for ever.
+    (re.compile(rf"(?i)((?<![^\W_]){_SECRET_NAME}[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}}]+"), rf"\1{BLOT}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {BLOT}"),
     (re.compile(r"://[^/\s:@]+:[^/\s@]+@"), f"://{BLOT}@"),
     (re.compile(r"\bwf_[\w-]{43}"), BLOT),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), BLOT),
 )
-_SECRET_KEY = re.compile(rf"(?i){_SECRET_NAME}")
+_SECRET_KEY = re.compile(rf"(?i)(?:.*[_-])?{_SECRET_NAME}")
 _SECRET_OPTION = re.compile(r"(?i)key|secret|token|password")
 # Of a secret that is looked for as it stands: shorter ones would blot out innocent words.
 _MIN_SECRET_CHARS = 6
