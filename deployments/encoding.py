@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.config import AppConfig
 from deployments.served import plan_of, served_model
-from farm.errors import Interrupted, TransientError
+from farm.errors import Interrupted, TextError, TransientError
 from farm.settings import Settings
 from farm.storage import open_storage
 from farm.workers.encoder import PromptEncoder
@@ -75,7 +75,9 @@ class RemoteText:
         self._should_stop = should_stop
 
     def encode(self, prompts: Sequence[str]) -> list[bytes]:
-        """TransientError where no encoder answers for a quarter of an hour; Interrupted where this is to stop."""
+        """As `PromptEncoder.encode`, with TransientError where no encoder answers for a quarter of an hour, and
+        Interrupted where this is to stop.
+        """
         response = self._text.encode.remote(list(prompts))
         fault: Exception | None = None
         for _ in range(int(PATIENCE_S / ASK_S)):
@@ -86,6 +88,8 @@ class RemoteText:
                 states: list[bytes] = response.result(timeout_s=ASK_S)
             except TimeoutError:
                 continue
+            except TextError as error:
+                raise TextError(str(getattr(error, "cause", error))) from None  # Ray's own has a page of traceback
             except (RayError, RayServeException) as error:  # its replica died, or is being replaced
                 fault = error
                 threading.Event().wait(1.0)

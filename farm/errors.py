@@ -8,6 +8,7 @@ FarmError
 │   └── RunHeldError        another driver holds the run
 ├── ClipError               one clip cannot be made; the others go on            exit 1
 │   ├── InputError          its input is bad: dead letter, never retried
+│   ├── TextError           its prompt cannot be encoded, however often it is tried: dead letter
 │   └── RenderError         its render failed: once more with a tamer plan, then dead letter
 │       ├── NotFiniteError      NaN or infinity in latents or frames
 │       └── MemoryExhaustedError  device or host memory ran out
@@ -72,6 +73,10 @@ class ClipError(FarmError):
 
 class InputError(ClipError):
     """The clip's own input is at fault, so no retry can help."""
+
+
+class TextError(ClipError):
+    """The text encoder fails at the clip's prompt again and again, and at others it does not."""
 
 
 class RenderError(ClipError):

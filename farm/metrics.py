@@ -21,6 +21,7 @@ from farm.errors import (
     MemoryExhaustedError,
     NotFiniteError,
     RankLostError,
+    TextError,
 )
 
 # From a clip of the nano model to one of many minutes; each bound 1.4 to 1.7 times the one before.
@@ -35,6 +36,7 @@ STAGES = ("input", "denoise", "decode", "encode", "publish")
 
 GIVEN_UP_FOR = (
     InputError.__name__,
+    TextError.__name__,
     NotFiniteError.__name__,
     MemoryExhaustedError.__name__,
     RankLostError.__name__,

@@ -17,7 +17,7 @@ from farm.provenance import Execution, Worker
 from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
-from farm.workers.encoder import PromptEncoder
+from farm.workers.encoder import PromptEncoder, text_of
 from farm.workers.engine import WAN_BACKEND, CheckpointPolicy, ClipText, ModelPlan, RenderEngine, open_backend
 from farm.workers.gang import Gang, GangTiming
 from farm.workers.making import ClipJob
@@ -82,17 +82,16 @@ class Bench:
 
     def job(self, spec: ClipSpec, *, run_id: str, row: int | None = None, name: str | None = None) -> ClipJob:
         """The job of a spec, its prompts encoded (or found in the output)."""
-        positive = self._encoder.encode(spec.prompt)
-        negative = self._encoder.encode(spec.negative_prompt) if spec.is_guided else None
+        text = text_of(self._encoder, spec)
         return ClipJob(
             spec=spec,
-            text=ClipText(positive=positive, negative=negative),
+            text=text,
             run_id=run_id,
             model_name=self.model.name,
             model_path=self.model.path,
             row=row,
             id=name,
-            warnings=self._backend.warnings_of(positive),
+            warnings=self._backend.warnings_of(text.positive) if isinstance(text, ClipText) else (),
         )
 
     @contextmanager

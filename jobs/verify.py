@@ -107,7 +107,7 @@ def _rerender(out: Storage, record: Record, settings: Settings) -> Rerendered:
     with tempfile.TemporaryDirectory(prefix="wanfarm-verify-") as folder, closing(bench.open_engine()) as engine:
         path = Path(folder) / "again.mp4"
         is_tame = execution != engine.execution(spec) and execution == engine.execution(spec, is_tame=True)
-        order = Order(spec=spec, text=job.text, image=image, is_tame=is_tame)
+        order = Order(spec=spec, text=job.states, image=image, is_tame=is_tame)
         made = make_clip(job, engine, order, path=path, clock=Clock())
         is_same_execution = execution == engine.execution(spec, is_tame=is_tame)
         if made.video.sha256 == record.video.sha256:

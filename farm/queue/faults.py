@@ -31,6 +31,7 @@ _TOLD: Mapping[str, _Told] = MappingProxyType(
         "MemoryExhaustedError": _Told(
             "out_of_memory", "the clip does not fit into the memory of a renderer", "ask for a smaller or shorter clip"
         ),
+        "TextError": _Told("text_failed", "the text encoder fails at this prompt", "word the prompt differently"),
         "RankLostError": _BROKE,
         "LeaderLostError": _BROKE,
         "HangError": _Told("render_hangs", "the clip's renderer fell silent each time it was tried", _BROKE.advice),

@@ -6,18 +6,32 @@ An 11 GB encoder is loaded only when a prompt is met that the output has never s
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
-from farm.errors import AlreadyExistsError, NotFoundError
+from farm.errors import AlreadyExistsError, FarmError, NotFoundError, TextError
+from farm.logs import fields
 from farm.metrics import EMBEDDING_CACHE, STAGE_SECONDS, Meter
+from farm.spec import ClipSpec
 from farm.storage.base import Storage
-from farm.workers.engine import TextEngine
+from farm.workers.engine import ClipText, TextEngine
 
 # States of a full prompt of the large encoder are 4 MiB: so many bytes hold the prompts of the blocks in work.
 MEMORY_BYTES = 256 * 2**20
+# Before a prompt is given up.
+TRIES = 3
+
+_LOG = logging.getLogger(__name__)
+
+
+class PromptStates(Protocol):
+    """As `PromptEncoder`."""
+
+    def encode(self, prompt: str) -> bytes: ...
 
 
 class PromptEncoder:
@@ -51,7 +65,10 @@ class PromptEncoder:
             meter.begin(EMBEDDING_CACHE, result=result)
 
     def encode(self, prompt: str) -> bytes:
-        """The states of one prompt, as safetensors bytes."""
+        """The states of one prompt, as safetensors bytes.
+
+        TextError where the encoder, once loaded, fails at it every time; what keeps it from loading is raised as it is.
+        """
         cleaned = self._clean(prompt)
         path = embedding_path(cleaned, key=self._key)
         if (known := self._states.get(path)) is not None:
@@ -71,7 +88,7 @@ class PromptEncoder:
         if self._engine is None:
             self._engine = self._open_engine()
         begun_s = time.monotonic()
-        states = self._engine.encode(prompts)
+        states = _tried(self._engine, prompts)
         self._meter.record(STAGE_SECONDS, time.monotonic() - begun_s, stage="text")
         return states
 
@@ -86,6 +103,27 @@ class PromptEncoder:
     def _counted(self, states: bytes, result: str) -> bytes:
         self._meter.record(EMBEDDING_CACHE, result=result)
         return states
+
+
+def text_of(encoder: PromptStates, spec: ClipSpec) -> ClipText | TextError:
+    """The states of a clip's prompts, or why it cannot have them: its renderer gives it up then."""
+    try:
+        positive = encoder.encode(spec.prompt)
+        return ClipText(positive=positive, negative=encoder.encode(spec.negative_prompt) if spec.is_guided else None)
+    except TextError as error:
+        return error
+
+
+def _tried(engine: TextEngine, prompts: Sequence[str]) -> list[bytes]:
+    for number in range(1, TRIES + 1):
+        try:
+            return engine.encode(prompts)
+        except FarmError:
+            raise
+        except Exception as error:  # the boundary: what nobody expected is the prompt's fault, once it repeats
+            _LOG.warning("prompt not encoded", extra=fields(attempt=number, error_class=type(error).__name__))
+            fault = error
+    raise TextError(f"the prompt cannot be encoded: {type(fault).__name__}: {fault}") from fault
 
 
 def embedding_path(cleaned: str, *, key: str) -> str:

@@ -5,6 +5,7 @@ For tests of everything around the model. Its prompts steer faults, half way thr
     fake:input   the input is bad                   fake:nan    NaN turns up
     fake:oom     memory runs out                    fake:bug    an error that nobody expected
     fake:die     the rank's process is killed       fake:hang   the rank does nothing any more, for ever
+    fake:text    its prompt cannot be encoded
     fake:slow=S  its steps take S seconds more      fake:decode-slow=S   its decoding does
 
 and a fault's name may be followed by any of these, in this order:
@@ -64,6 +65,8 @@ class FakeTextEngine:
     """States are the prompt's own bytes."""
 
     def encode(self, prompts: Sequence[str]) -> list[bytes]:
+        if any("fake:text" in prompt for prompt in prompts):
+            raise ValueError("a prompt that no encoder takes")
         return [prompt.strip().encode() for prompt in prompts]
 
 

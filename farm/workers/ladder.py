@@ -1,6 +1,6 @@
 """What comes after a fault of one clip: once more, once more with care, or the end.
 
-    InputError               the end
+    InputError, TextError    the end
     NaN, memory that ran out once more tame (see `Order`), NaN without the kept state; then the end
     a lost or hanging rank   counted unless a newer state was kept since the last fault; on from the newest state,
     the leader's death       until MAX_ATTEMPTS are counted
@@ -16,7 +16,7 @@ import traceback
 from datetime import UTC, datetime
 
 from farm import ledger
-from farm.errors import InputError, MemoryExhaustedError, NotFiniteError, RenderError
+from farm.errors import InputError, MemoryExhaustedError, NotFiniteError, RenderError, TextError
 from farm.ledger import Attempt, KeptState, Turn
 from farm.storage.base import Storage
 
@@ -61,7 +61,7 @@ class Ladder:
     def is_the_end(self, error: Exception) -> bool:
         """Take a fault in; whether the clip is to be given up now. All states must have been written."""
         self._last = _attempt_of(error, worker=self._worker)
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | TextError):
             return True
         if isinstance(error, RenderError):
             return self._tame(error, self._last)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from farm.errors import InputError, StorageError
+from farm.errors import InputError, StorageError, TextError
 from farm.files import Files
 from farm.media import EncodedVideo, Thumbnailer, VideoWriter
 from farm.provenance import StageTime, Stint, Worker, video_metadata
@@ -41,11 +41,12 @@ class Spent:
 class ClipJob:
     """One clip to make. `row` and `id` are the manifest's, for the dead letter; `warnings` go to the record.
 
-    `spent` is None where no other gang has just now done its part.
+    `text` may be why there is none: the clip is then given up. `spent` is None where no other gang has just now done
+    its part.
     """
 
     spec: ClipSpec
-    text: ClipText
+    text: ClipText | TextError
     run_id: str
     model_name: str
     model_path: str
@@ -53,6 +54,13 @@ class ClipJob:
     id: str | None = None
     warnings: tuple[str, ...] = ()
     spent: Spent | None = None
+
+    @property
+    def states(self) -> ClipText:
+        """Of its prompts. Raises the TextError that it has in their place."""
+        if isinstance(self.text, TextError):
+            raise self.text
+        return self.text
 
     @property
     def job_id(self) -> str | None:

@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from farm import ledger
 from farm.errors import (
@@ -50,6 +49,7 @@ from farm.spec import ClipSpec, DType
 from farm.storage.base import Storage
 from farm.traces import clip_span
 from farm.workers.attending import BEAT_S, Attendance
+from farm.workers.encoder import PromptStates, text_of
 from farm.workers.engine import ClipText
 from farm.workers.listening import Listener
 from farm.workers.making import ONLINE_RUN, ClipJob
@@ -72,12 +72,6 @@ _EVENTS: dict[Ending, str] = {
     "held": "job is another's",
     "gone": "job is gone",
 }
-
-
-class PromptStates(Protocol):
-    """As `farm.workers.encoder.PromptEncoder`."""
-
-    def encode(self, prompt: str) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,17 +232,16 @@ class OnlineRenderer:
             _begin_anew(storage, job.clip_id)
         spec = job.spec
         with clip_span("text", job.clip_id, job_id=job.id, model=self._model.name):
-            positive = self._text.encode(spec.prompt)
-            negative = self._text.encode(spec.negative_prompt) if spec.is_guided else None
+            text = text_of(self._text, spec)
         return self._renderer.render(
             ClipJob(
                 spec=spec,
-                text=ClipText(positive=positive, negative=negative),
+                text=text,
                 run_id=ONLINE_RUN,
                 model_name=self._model.name,
                 model_path=self._model.path,
                 id=job.id,
-                warnings=self._model.warnings_of(positive),
+                warnings=self._model.warnings_of(text.positive) if isinstance(text, ClipText) else (),
             )
         )
 

@@ -1,4 +1,4 @@
-"""Outcomes as they travel from stage to stage and to the driver: rows of a table, or a column of a clip's row."""
+"""What travels from stage to stage and to the driver: states of prompts and outcomes, as columns of a clip's row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from farm.errors import TextError
 from farm.provenance import Stint
+from farm.workers.engine import ClipText
 from farm.workers.making import Spent
 from farm.workers.work import Outcome
 
@@ -29,6 +31,23 @@ SCHEMA = pa.schema(
 
 COLUMN = "outcome"
 """Of a clip's row, once gangs of the high-noise expert had it: what it came to there, as JSON."""
+
+
+def with_text(row: pa.Table, text: ClipText | TextError) -> pa.Table:
+    """A clip's row with the states of its prompts, or with why it has none."""
+    fault = str(text) if isinstance(text, TextError) else None
+    positive, negative = (None, None) if isinstance(text, TextError) else (text.positive, text.negative)
+    return (
+        row.append_column("positive", pa.array([positive], pa.large_binary()))
+        .append_column("negative", pa.array([negative], pa.large_binary()))
+        .append_column("text_fault", pa.array([fault], pa.string()))
+    )
+
+
+def text_in(row: dict[str, Any]) -> ClipText | TextError:
+    """The inverse of `with_text`."""
+    fault = row["text_fault"]
+    return ClipText(positive=row["positive"], negative=row["negative"]) if fault is None else TextError(fault)
 
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:

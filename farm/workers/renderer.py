@@ -210,7 +210,7 @@ class Renderer:
         execution = execution.model_copy(update={"high_noise": start.high_noise})
         order = Order(
             spec=spec,
-            text=job.text,
+            text=job.states,
             image=image,
             state=start.state,
             is_tame=is_tame,

@@ -23,13 +23,13 @@ from farm.settings import Settings
 from farm.spec import ClipSpec
 from farm.storage import Storage
 from farm.traces import clip_span, end_spans, flush_spans, run_origin
-from farm.workers.encoder import PromptEncoder
+from farm.workers.encoder import PromptEncoder, text_of
 from farm.workers.engine import Backend, CheckpointPolicy, ClipText, ModelPlan, RenderEngine, open_backend
 from farm.workers.gang import Gang, GangTiming, Standing
 from farm.workers.making import ClipJob
 from farm.workers.notices import DrainNotice, drain_notice
 from farm.workers.observing import begin_observed, this_worker
-from farm.workers.outcomes import outcome_in, outcome_table, spent_on, with_outcome
+from farm.workers.outcomes import outcome_in, outcome_table, spent_on, text_in, with_outcome, with_text
 from farm.workers.ray_metrics import RayMeter
 from farm.workers.renderer import Outcome, Renderer
 from farm.workers.workbench import Workbench, bench_root
@@ -103,11 +103,8 @@ class EncodeStage:
             row = rows.slice(number, 1)
             spec, encoder = ClipSpec.from_json(row["spec"][0].as_py()), self._encoder
             with clip_span("text", spec.clip_id, model=self._setup.model.name):
-                positive = encoder.encode(spec.prompt)
-                negative = encoder.encode(spec.negative_prompt) if spec.is_guided else None
-            yield row.append_column("positive", pa.array([positive], pa.large_binary())).append_column(
-                "negative", pa.array([negative], pa.large_binary())
-            )
+                text = text_of(encoder, spec)
+            yield with_text(row, text)
         flush_spans()
 
 
@@ -158,15 +155,16 @@ class _Leader:
             _leave()
 
     def _job(self, row: dict[str, Any]) -> ClipJob:
+        text = text_in(row)
         return ClipJob(
             spec=ClipSpec.from_json(row["spec"]),
-            text=ClipText(positive=row["positive"], negative=row["negative"]),
+            text=text,
             run_id=self._setup.run_id,
             model_name=self._setup.model.name,
             model_path=self._setup.model.path,
             row=row["row"],
             id=row["id"],
-            warnings=self._backend.warnings_of(row["positive"]),
+            warnings=self._backend.warnings_of(text.positive) if isinstance(text, ClipText) else (),
             spent=spent_on(outcome_in(row)),
         )
 

@@ -1,4 +1,4 @@
-"""Four clips that break what renders them, each in its way, among twenty good ones."""
+"""Five clips that break what renders them, each in its way, among twenty good ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ POISON = {
     "hanging": ("fake:hang", "HangError", 3),
     "nan": ("fake:nan", "NotFiniteError", 2),
     "memory": ("fake:oom", "MemoryExhaustedError", 2),
+    "text": ("fake:text", "TextError", 1),
 }
 
 

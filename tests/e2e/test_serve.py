@@ -38,6 +38,14 @@ def test_it_answers_and_makes_a_clip(served: Served) -> None:
     assert video["clip_id"] in served.committed()
 
 
+def test_a_prompt_that_cannot_be_encoded_fails_and_holds_nobody_up(served: Served) -> None:
+    job_id, after = served.submit("fake:text", seed=9), served.submit("the next one", seed=9)
+    video = served.await_status(job_id, "failed", timeout_s=30)
+    assert video["error"]["code"] == "text_failed"
+    assert "Traceback" not in video["error"]["message"]
+    served.await_status(after, "completed")
+
+
 def test_a_cancelled_job_stops_within_a_step(served: Served) -> None:
     job_id = served.submit(f"a clip to cancel fake:slow={SLOW_S}", seed=2)
     wait_until(lambda: (served.video(job_id)["step"] or 0) >= 1, timeout_s=30, what="its first step")

@@ -23,6 +23,7 @@ from farm.errors import (
     QueueAwayError,
     RankLostError,
     StorageUnavailableError,
+    TextError,
 )
 from farm.metrics import NoMeter
 from farm.provenance import Worker
@@ -155,6 +156,19 @@ def test_a_clip_that_is_given_up_fails_its_job(farm: Farm, fault: Exception, cod
     assert state.error.code == code
     assert state.error.advice
     assert str(fault) not in state.error.message
+
+
+def test_a_prompt_that_cannot_be_encoded_fails_its_job(farm: Farm) -> None:
+    class Unreadable:
+        def encode(self, prompt: str) -> bytes:
+            raise TextError("the prompt cannot be encoded: ValueError: in /secret/path")
+
+    job, renderer = farm.submit(), farm.renderer(text=Unreadable())
+    assert renderer.serve_one() == "failed"
+    error = farm.store.state(job.id).error
+    assert error is not None
+    assert (error.code, "secret" in error.message) == ("text_failed", False)
+    assert renderer.serve_one() is None
 
 
 @pytest.mark.parametrize("changes", [{"model": "1" * 64}, {"dtype": "bfloat16"}])
