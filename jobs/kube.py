@@ -22,7 +22,7 @@ import yaml
 from farm.errors import UsageError
 from jobs.submissions import FarmJob, job_number
 
-RUN_LABEL = "wanfarm.dev/run-id"
+RUN_LABEL = "wanfarm.io/run-id"
 KIND = "rayjobs.ray.io"
 # KubeRay's words for a RayJob that it has done with; one that it refused is among them.
 ENDED = ("Complete", "Failed", "ValidationFailed")

@@ -57,7 +57,7 @@ def test_torch_is_the_one_that_is_tested() -> None:
 
 
 def test_the_lock_bounds_what_is_installed() -> None:
-    assert "pip install --constraint requirements.lock ." in TEXT
+    assert "pip install --constraint requirements.lock '.[traces]'" in TEXT
     locked = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
     assert locked["ray"] == version("ray")
     names = {re.split(r"[\[><=]", name)[0].lower() for name in PROJECT["project"]["dependencies"]}
