@@ -124,3 +124,12 @@ def test_the_command_says_what_is_wrong_and_ends_with_1(tmp_path: Path) -> None:
 def _check(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "k8s.checks", str(folder)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("name", ["kuberay-operator", "kuberay"], ids=["by Helm", "by kustomize"])
+def test_the_operator_is_let_in_however_it_was_installed(overlay: Any, name: str) -> None:
+    operator = {"app.kubernetes.io/name": name, "app.kubernetes.io/component": "kuberay-operator"}
+    policies = [found for found in overlay("dev/job") if found["kind"] == "NetworkPolicy"]
+    (policy,) = [found for found in policies if found["metadata"]["name"] == "operator"]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= operator.items()
