@@ -99,7 +99,11 @@ def recordings(tuning: Tuning) -> tuple[Recording, ...]:
             expr=f"sum by ({model}, currency) (increase(farm_cost_total[{long}])) / on ({model}) group_left () "
             f'(sum by ({model}) (increase(farm_clips_total{{status="committed"}}[{long}])) > 0)',
         ),
-        Recording(record="farm:cost:30d", expr=f"sum by (cluster, currency) (increase(farm_cost_total[{month}]))"),
+        # Thirty days of every worker are more samples than Prometheus reads at once: it reads one a window, of sums.
+        Recording(
+            record="farm:cost:increase", expr=f"sum by (cluster, currency) (increase(farm_cost_total[{tuning.window}]))"
+        ),
+        Recording(record="farm:cost:30d", expr=f"sum_over_time(farm:cost:increase[{month}:{tuning.window}])"),
         Recording(record="farm:budget:30d", expr=f"vector({tuning.budget:g})", labels=(("currency", tuning.currency),)),
         Recording(
             record="gang:farm_step_seconds:median",
@@ -151,7 +155,8 @@ def run_alerts(tuning: Tuning) -> tuple[Alert, ...]:
         ),
         Alert(
             name="FarmTargetDown",
-            expr='up{job=~".*wanfarm-ray"} == 0',
+            # The autoscaler's port of a head that has none beside it (Kueue, Volcano) never answers.
+            expr='up{job=~".*wanfarm-ray",endpoint!="as-metrics"} == 0',
             severity="warning",
             hold=tuning.briefly,
             says="{{ $labels.instance }} of {{ $labels.cluster }} does not answer Prometheus",

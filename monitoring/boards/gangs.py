@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from farm import metrics
-from monitoring.expressions import HERE, rate, ratio, total, within
+from monitoring.expressions import HERE, ratio, total, within
 from monitoring.panels import Dashboard, Panel, Query, Row
 
 HOUR = "1h"
-LOST_SHARE = ratio(rate(metrics.LOST_STEPS, by="model"), rate(metrics.DENOISE_STEPS, by="model"))
+# Over less than an hour, steps that are lost all at once would be many times those that were done meanwhile.
+LOST_SHARE = ratio(within(HOUR, metrics.LOST_STEPS, by="model"), within(HOUR, metrics.DENOISE_STEPS, by="model"))
 FAILED, ENDED = 'status="failed"', 'status=~"committed|failed"'
-FAILED_SHARE = ratio(rate(metrics.CLIPS, FAILED, by="model"), rate(metrics.CLIPS, ENDED, by="model"))
+FAILED_SHARE = ratio(within(HOUR, metrics.CLIPS, FAILED, by="model"), within(HOUR, metrics.CLIPS, ENDED, by="model"))
 
 BOARD = Dashboard(
     uid="wanfarm-gangs",
@@ -42,7 +43,7 @@ BOARD = Dashboard(
             panels=(
                 Panel(
                     title="Steps computed twice",
-                    about="Share of all denoising steps. WANFARM_CHECKPOINT_STEPS and _S lower it.",
+                    about="Share of the denoising steps of the hour before. WANFARM_CHECKPOINT_STEPS and _S lower it.",
                     width=6,
                     unit="percentunit",
                     steps=((None, "green"), (0.05, "orange"), (0.1, "red")),
@@ -58,7 +59,7 @@ BOARD = Dashboard(
                 ),
                 Panel(
                     title="Share of clips given up",
-                    about="Of those that ended.",
+                    about="Of those that ended in the hour before.",
                     width=6,
                     unit="percentunit",
                     steps=((None, "green"), (0.01, "orange"), (0.05, "red")),
