@@ -17,7 +17,7 @@ from served import Served
 from services.prometheus import Prometheus
 
 ROOT = Path(__file__).parents[1]
-NUM_JOBS, NUM_LAST = 10, 4
+NUM_JOBS, NUM_LAST = 20, 4
 CLIP: dict[str, Any] = {"size": "64x64", "num_frames": 17, "num_inference_steps": 20}
 DISPATCHER, RENDERER = "ServeReplica:wanfarm:dispatcher", "ServeReplica:wanfarm:renderer"
 

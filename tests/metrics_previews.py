@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -51,10 +52,10 @@ def draw(answers: Sequence[Answer], path: Path) -> None:
         box = (place["x"] / COLUMNS, bottom, place["w"] / COLUMNS, place["h"] / height)
         panel = next(panels)
         _panel(figure, panel, by_panel[id(panel)], box, pixels=height)
-    times = [at for answer in answers for curve in answer.curves for at, _ in curve.samples]
+    span = [mdates.date2num(at) for at in _dates(_span(answers))]
     for axes in figure.axes:
-        if axes.get_gid() == TIMED:
-            axes.set_xlim(*_dates([min(times), max(times)]))
+        if axes.get_gid() == TIMED and axes.dataLim.x1 > span[0]:
+            axes.set_xlim(*span)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, facecolor=PAPER, pil_kwargs={"quality": 80, "method": 6})
     plt.close(figure)
@@ -185,6 +186,12 @@ def _style(axes: Any, panel: Panel) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: value(y, panel.unit)))
     axes.xaxis.set_major_locator(mdates.AutoDateLocator(minticks=3, maxticks=6))
     axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M:%S"))
+
+
+def _span(answers: Sequence[Answer]) -> tuple[float, float]:
+    """What a person would zoom to: from where half of the panels have data to the end."""
+    ends = [(curve.samples[0][0], curve.samples[-1][0]) for answer in answers for curve in answer.curves]
+    return median(first for first, _ in ends), max(last for _, last in ends)
 
 
 def _table(curves: Sequence[Curve]) -> tuple[list[datetime], Any]:
