@@ -133,3 +133,9 @@ def test_the_operator_is_let_in_however_it_was_installed(overlay: Any, name: str
     (policy,) = [found for found in policies if found["metadata"]["name"] == "operator"]
     (rule,) = policy["spec"]["ingress"]
     assert rule["from"][0]["podSelector"]["matchLabels"].items() <= operator.items()
+
+
+def test_every_head_keeps_its_place_however_many_there_are(overlay: Any) -> None:
+    budgets = [found for found in overlay("dev/job") if found["kind"] == "PodDisruptionBudget"]
+    (spec,) = [found["spec"] for found in budgets if found["metadata"]["name"] == "wanfarm-head"]
+    assert spec["minAvailable"] >= 10_000  # of two, one alone would leave the other's run without a driver
