@@ -283,7 +283,7 @@ def trace(
         uri: Folder or s3://bucket/prefix.
         run: Which of several runs.
         everything: All clips of the output, those of online jobs too.
-        out: File to write, packed if it ends in .gz; trace-<run>.json if absent.
+        out: File to write, packed if it ends in .gz; trace-RUN.json if absent.
     """
     from jobs.trace import trace_output
 
