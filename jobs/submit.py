@@ -81,7 +81,9 @@ def _to_kube(call: SubmitCall, out: Storage, settings: Settings, as_json: bool) 
         return 0
     taken = _take_up(KubeSubmission(rayjob=rayjob), run.run_id, out)
     log = shlex.join(["kubectl", "describe", *rayjob.scope, f"rayjob/{taken.name}"])
-    _tell(run, taken, out, as_json=as_json, where=[], log=log)
+    # A cancelled run ends with 1: left alone, KubeRay would bring a new cluster to find that it is cancelled.
+    removal = shlex.join(["kubectl", "delete", *rayjob.scope, f"rayjob/{taken.name}"])
+    _tell(run, taken, out, as_json=as_json, where=[], log=log, then=f" && {removal}")
     return 0
 
 
@@ -114,7 +116,7 @@ def _take_up(store: JobStore, run_id: str, out: Storage) -> Taken:
     return take_up(store, run_id)
 
 
-def _tell(run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[str], log: str) -> None:
+def _tell(run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[str], log: str, then: str = "") -> None:
     run_flags = [out.uri, "--run", run.run_id]
     watch = shlex.join(["wanfarm", "watch", *run_flags, *where])
     if as_json:
@@ -123,4 +125,4 @@ def _tell(run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[s
         return
     head = f"job {taken.name} is at it already ({taken.status})" if taken.was_there else f"submitted job {taken.name}"
     say([head, f"  follow it:  {watch}", f"  its log:    {log}"])
-    say([f"  stop it:    {shlex.join(['wanfarm', 'cancel', *run_flags])}"])
+    say([f"  stop it:    {shlex.join(['wanfarm', 'cancel', *run_flags])}{then}"])
