@@ -165,6 +165,12 @@ PODS = (
         besides=("read-only-root",),
     ),
     Broken(
+        name="services that look like settings",
+        changes={f"{GANGS}.template.spec.enableServiceLinks": GONE},
+        rule="service-links",
+        because="set enableServiceLinks: false",
+    ),
+    Broken(
         name="a submitter that may gain privileges",
         overlay=JOB,
         changes={"RayJob.spec.submitterPodTemplate.spec.containers.0.securityContext.allowPrivilegeEscalation": True},

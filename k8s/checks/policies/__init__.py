@@ -13,6 +13,7 @@ Policy = Callable[[Objects], Iterator[Fault]]
 POLICIES: tuple[Policy, ...] = (
     pods.unprivileged,
     pods.read_only_root,
+    pods.service_links,
     pods.bounded,
     pods.pinned_images,
     references.secrets,

@@ -60,6 +60,13 @@ def read_only_root(objects: Objects) -> Iterator[Fault]:
             yield Fault(where=pod.where, rule="read-only-root", what=what)
 
 
+def service_links(objects: Objects) -> Iterator[Fault]:
+    """None into Ray's pods: services whose names begin with wanfarm would be taken for settings, and refused."""
+    for pod in pods(objects):
+        if pod.is_ray and pod.spec.get("enableServiceLinks") is not False:
+            yield Fault(where=pod.where, rule="service-links", what="set enableServiceLinks: false")
+
+
 def bounded(objects: Objects) -> Iterator[Fault]:
     """Requests and limits; of memory and GPUs the same, since Ray deals out the limit."""
     for pod in pods(objects):
