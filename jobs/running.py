@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from farm.degrees import Demand
+from farm.errors import UsageError
 from farm.ledger import RunLease, compact
 from farm.logs import fields, log_context
 from farm.parallelism import ONE_RANK, ParallelPlan
@@ -150,7 +151,10 @@ def stoppable(command: Callable[[Drain], int], execution: Execution) -> int:
     Where its Ray died, this process ends here, for Ray's own farewell would hang.
     """
     execution.check()
-    begin_spans(Settings.from_env().traces, role="command")
+    try:
+        begin_spans(Settings.from_env().traces, role="command")
+    except UsageError as error:  # the address may be another program's: no reason to render nothing
+        complain(str(error))
     try:
         with drained_by_signals(grace_s=execution.grace) as drain:
             return command(drain)

@@ -30,6 +30,8 @@ from farm.errors import InputError, RankLostError, StorageError
 from farm.queue.job import Job
 from farm.storage import MemoryStorage, Storage
 from farm.traces import Spans, begin_spans, clip_span, end_spans, flush_spans, run_origin, span_id_of, spans, use_spans
+from jobs.calls import Execution
+from jobs.running import stoppable
 
 RUN = run_origin("0123456789abcdef", epoch=2)
 STAGES = {"input", "denoise", "decode", "encode", "publish"}
@@ -209,6 +211,16 @@ def test_without_a_collector_nothing_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_address_is_no_reason_to_render_nothing_where_the_exporter_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://of.another.program:4317")
+    assert stoppable(lambda _: 0, Execution()) == 0
+    assert spans() is None
+    assert "pip install 'wanfarm[traces]'" in capsys.readouterr().err
 
 
 def test_spans_reach_a_collector_before_the_process_ends() -> None:
