@@ -83,7 +83,7 @@ def _to_kube(call: SubmitCall, out: Storage, settings: Settings, as_json: bool) 
     log = shlex.join(["kubectl", "describe", *rayjob.scope, f"rayjob/{taken.name}"])
     # A cancelled run ends with 1: left alone, KubeRay would bring a new cluster to find that it is cancelled.
     removal = shlex.join(["kubectl", "delete", *rayjob.scope, f"rayjob/{taken.name}"])
-    _tell(run, taken, out, as_json=as_json, where=[], log=log, then=f" && {removal}")
+    _tell(run, taken, out, as_json=as_json, where=[], log=log, removal=removal)
     return 0
 
 
@@ -116,7 +116,9 @@ def _take_up(store: JobStore, run_id: str, out: Storage) -> Taken:
     return take_up(store, run_id)
 
 
-def _tell(run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[str], log: str, then: str = "") -> None:
+def _tell(
+    run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[str], log: str, removal: str | None = None
+) -> None:
     run_flags = [out.uri, "--run", run.run_id]
     watch = shlex.join(["wanfarm", "watch", *run_flags, *where])
     if as_json:
@@ -125,4 +127,5 @@ def _tell(run: _Run, taken: Taken, out: Storage, *, as_json: bool, where: list[s
         return
     head = f"job {taken.name} is at it already ({taken.status})" if taken.was_there else f"submitted job {taken.name}"
     say([head, f"  follow it:  {watch}", f"  its log:    {log}"])
-    say([f"  stop it:    {shlex.join(['wanfarm', 'cancel', *run_flags])}{then}"])
+    say([f"  stop it:    {shlex.join(['wanfarm', 'cancel', *run_flags])}"])
+    say([] if removal is None else [f"  and then:   {removal}"])

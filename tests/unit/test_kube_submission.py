@@ -158,7 +158,7 @@ def test_an_unfinished_rayjob_is_found(kube: Kube, capsys: pytest.CaptureFixture
         assert kube.submit("--kube-apply") == 0
         said = capsys.readouterr().out
         assert f"job {first['job']} is at it already ({state or 'New'})" in said
-        assert f"cancel {kube.out} --run {first['run_id']} && kubectl delete rayjob/{first['job']}\n" in said
+        assert f"  and then:   kubectl delete rayjob/{first['job']}\n" in said
     for number, state in enumerate(("Complete", "Failed", "ValidationFailed"), start=2):
         kube.end(state)
         assert kube.submit("--kube-apply") == 0
