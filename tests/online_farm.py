@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from deployments.inputs.settings import InputSettings
 from deployments.offers import Offer
 from deployments.opening import offer_of
 from deployments.service import VideoService
+from farm.errors import JobEndedError, NotFoundError
 from farm.files import Files
 from farm.keys import KeyStore, Scope
 from farm.ledger import Artifacts, commit_clip
@@ -41,6 +42,7 @@ from farm.media import Thumbnailer, VideoWriter
 from farm.metrics import NoMeter
 from farm.provenance import Execution, Record, Worker, build_record
 from farm.queue.backlog import Backlog, Progress
+from farm.queue.claim import JobLease
 from farm.queue.dispatch import CancelAnswer, Dispatcher, ModelLane
 from farm.queue.job import Job, JobFault
 from farm.queue.store import JobStore
@@ -152,9 +154,12 @@ class OnlineFarm:
         """Do a renderer's work by hand: commit a clip for the job (these frames, else a red one) and end it."""
         lease = self.store.claim(job_id, worker="by hand")
         assert lease is not None
+        return self._finish(lease, frames)
+
+    def _finish(self, lease: JobLease, frames: npt.NDArray[np.uint8] | None) -> Record:
         try:
             record = _committed(self.out, lease.job, frames)
-            self.store.finish(job_id, "completed", by="by hand", lease=lease, device_seconds=2.0, attempts=1)
+            self.store.finish(lease.job.id, "completed", by="by hand", lease=lease, device_seconds=2.0, attempts=1)
         finally:
             lease.release()
         return record
@@ -165,7 +170,10 @@ class OnlineFarm:
 
         def finish_all() -> None:
             for job_id in self.store.open_ids():
-                self.finish(job_id)
+                with suppress(NotFoundError, JobEndedError):  # it has ended, or is gone, since it was listed
+                    lease = self.store.claim(job_id, worker="by hand")
+                    if lease is not None:
+                        self._finish(lease, None)
 
         with _every(0.02, finish_all):
             yield
