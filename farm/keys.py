@@ -29,6 +29,8 @@ Scope = Literal["submit", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _NUM_BYTES = 32
+# More than any farm takes; counts become floats.
+MAX_COUNT = 10**9
 _SECRET = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 _KEY_ID = re.compile(r"key_([0-9a-f]{16})")
 _STORED = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
@@ -40,13 +42,13 @@ class KeyLimits(BaseModel):
     Args:
         max_open_jobs: that are not at their end.
         max_queued_device_seconds: as estimated, of jobs that have not begun.
-        weight: its share of the devices beside other projects'; 2 gets twice as much as 1.
+        weight: its share of the devices beside other keys'; 2 gets twice as much as 1.
     """
 
     model_config = _STORED
 
-    max_open_jobs: int | None = Field(default=None, gt=0)
-    requests_per_minute: int | None = Field(default=None, gt=0)
+    max_open_jobs: int | None = Field(default=None, gt=0, le=MAX_COUNT)
+    requests_per_minute: int | None = Field(default=None, gt=0, le=MAX_COUNT)
     max_queued_device_seconds: float | None = Field(default=None, gt=0)
     weight: float = Field(default=1.0, gt=0, le=1000)
 

@@ -286,6 +286,7 @@ class Key(BaseModel):
     project: str
     scopes: list[str]
     created_at: int
+    expires_at: int | None = None
     revoked_at: int | None = None
     limits: dict[str, float | int | None] = {}
 

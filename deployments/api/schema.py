@@ -7,12 +7,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.api.fields import MAX_TAG_CHARS, MAX_TAGS, MAX_TTL_S, MIN_TTL_S
-from farm.keys import Scope
+from farm.keys import MAX_COUNT, Scope
 from farm.normalise import MAX_FPS, MAX_GUIDANCE, MAX_PROMPT_BYTES, MAX_SHIFT, MAX_STEPS
 
 _STRICT = ConfigDict(extra="forbid")
 # OpenAI's client sends text.
 Length = Annotated[str, Field(pattern=r"^[0-9]{1,5}(\.[0-9]{1,6})?$")] | Annotated[float, Field(gt=0, lt=1e6)]
+# The year 9999, after which dates have no name.
+MAX_TIME = 253_370_764_800
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"
 
 
@@ -116,9 +118,10 @@ class KeyLimits(BaseModel):
 
     model_config = _STRICT
 
-    max_open_jobs: int | None = Field(None, gt=0)
+    max_open_jobs: int | None = Field(None, gt=0, le=MAX_COUNT)
     max_queued_device_seconds: float | None = Field(None, gt=0)
-    requests_per_minute: int | None = Field(None, gt=0)
+    requests_per_minute: int | None = Field(None, gt=0, le=MAX_COUNT)
+    weight: float | None = Field(None, gt=0, le=1000, description="Its share beside other keys; 1 if absent.")
 
 
 class KeyCreate(BaseModel):
@@ -130,6 +133,7 @@ class KeyCreate(BaseModel):
     project: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     scopes: list[Scope] = Field(["submit", "read"], min_length=1)
     limits: KeyLimits | None = None
+    expires_at: int | None = Field(None, gt=0, le=MAX_TIME, description="Seconds since the epoch; never if absent.")
 
 
 class SessionCreate(BaseModel):

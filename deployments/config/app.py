@@ -41,7 +41,7 @@ class DispatcherConfig(BaseModel):
         lease_s: after how long without a sign of life another takes its place.
         look_every_s: how often it looks for jobs that nobody told it of.
         prefetch_texts: prompts at the queue's head whose text states are made before their turn.
-        weights: shares of projects that wait at once; 1 for those not named.
+        weights: what the shares of a project's keys are multiplied by; 1 for those not named.
     """
 
     model_config = FROZEN

@@ -101,7 +101,7 @@ class Book:
         share = entry.run.share_done if entry.run is not None else 1.0
         if entry.charged is not None and (is_answered or status != "completed"):
             unused = entry.charged if is_answered else entry.charged * (1.0 - share)
-            self.lane_of(entry).shares.give_back(entry.job.project, unused)
+            self.lane_of(entry).shares.give_back(entry.sharer, unused)
         if entry.place == "running":
             self._leave_work(entry, is_made=status == "completed")
         elif entry.place != "ending":

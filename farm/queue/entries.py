@@ -7,10 +7,13 @@ from typing import Literal
 
 from farm.queue.job import Job
 
+Sharer = tuple[str, str]
+"""Whose turn comes: a project, and one of its keys ("" for jobs that came without)."""
+
 Place = Literal["queued", "waiting", "running", "ending"]
 """Where a job is.
 
-    queued    in its project's heap, or to be answered from the ledger
+    queued    in its sharer's heap, or to be answered from the ledger
     waiting   another job of its clip runs
     running   handed out, or in work elsewhere
     ending    its cancellation is wished and nobody renders it: only its end must still be written
@@ -77,8 +80,8 @@ class Entry:
         clip_id: the job's, which takes it a while to tell.
         seconds: of one gang, as estimated when it came.
         ticket: of its item in the heap; None where it has none that counts.
-        is_returned: a renderer had it and lost it: it goes before all others of its project.
-        charged: what its project was charged when it was first handed out.
+        is_returned: a renderer had it and lost it: it goes before all others of its sharer.
+        charged: what its sharer was charged when it was first handed out.
         is_answerable: its clip was made while it waited for that.
     """
 
@@ -94,8 +97,13 @@ class Entry:
     is_answerable: bool = False
     run: Run | None = None
 
+    @property
+    def sharer(self) -> Sharer:
+        """Who is charged for it: its key, or all that came without one to its project."""
+        return self.job.project, self.job.key_id or ""
+
     def price(self, num_ranks: int) -> float:
-        """What its project is charged for it: the device-seconds of a gang of so many, over its key's weight."""
+        """What its sharer is charged for it: the device-seconds of a gang of so many, over its key's weight."""
         return self.seconds * num_ranks / (self.job.weight or 1.0)
 
     @property

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from farm.queue.entries import Sharer
 from farm.queue.lane import Item, Lane
 
 
@@ -19,9 +20,9 @@ class Outlook:
     """
 
     model: str
-    heaps: Mapping[str, list[Item]]
-    tags: Mapping[str, float]
-    weights: Mapping[str, float]
+    heaps: Mapping[Sharer, list[Item]]
+    tags: Mapping[Sharer, float]
+    weights: Mapping[Sharer, float]
     answerable: tuple[str, ...]
     free_in_s: tuple[float, ...]
     num_ranks: int
@@ -46,9 +47,9 @@ def outlook(lane: Lane, free_in_s: list[float]) -> Outlook:
     """Copy what a forecast needs. With no renderer at work, one is taken to be on its way."""
     return Outlook(
         model=lane.name,
-        heaps={project: list(heap) for project, heap in lane.heaps.items()},
-        tags={project: lane.shares.tag(project) for project in lane.heaps},
-        weights={project: lane.shares.weight(project) for project in lane.heaps},
+        heaps={sharer: list(heap) for sharer, heap in lane.heaps.items()},
+        tags={sharer: lane.shares.tag(sharer) for sharer in lane.heaps},
+        weights={sharer: lane.shares.weight(sharer) for sharer in lane.heaps},
         answerable=tuple(entry.job.id for entry in lane.answerable),
         free_in_s=tuple(free_in_s) or (lane.model.load_s,),
         num_ranks=lane.model.num_ranks,
@@ -62,21 +63,21 @@ def forecast(seen: Outlook, now_s: float) -> Forecast:
     heapq.heapify(free)
     for job_id in seen.answerable:
         starts[job_id] = (len(starts), free[0])
-    # Sorted from the end, so that the next of a project is popped off.
+    # Sorted from the end, so that the next of a sharer is popped off.
     lines = {
-        project: sorted((item for item in heap if item[2].ticket == item[1]), reverse=True)
-        for project, heap in seen.heaps.items()
+        sharer: sorted((item for item in heap if item[2].ticket == item[1]), reverse=True)
+        for sharer, heap in seen.heaps.items()
     }
-    turns = [(seen.tags[project], project) for project, line in lines.items() if line]
+    turns = [(seen.tags[sharer], sharer) for sharer, line in lines.items() if line]
     heapq.heapify(turns)
     while turns:
-        tag, project = turns[0]
-        _, _, entry = lines[project].pop()
+        tag, sharer = turns[0]
+        _, _, entry = lines[sharer].pop()
         starts[entry.job.id] = (len(starts), free[0])
         heapq.heapreplace(free, free[0] + entry.seconds * seen.pace)
-        if lines[project]:
+        if lines[sharer]:
             cost = entry.price(seen.num_ranks) if entry.charged is None else 0.0
-            heapq.heapreplace(turns, (tag + cost / seen.weights[project], project))
+            heapq.heapreplace(turns, (tag + cost / seen.weights[sharer], sharer))
         else:
             heapq.heappop(turns)
     return Forecast(made_s=now_s, starts=starts, end_s=free[0])

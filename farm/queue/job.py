@@ -32,8 +32,8 @@ class Job(BaseModel):
         created_at: seconds since the epoch, by the storage's clock.
         spec: whole: no default is looked up after the submission.
         model: name of the model's card; the spec has only the fingerprint of its weights.
-        priority: -100 to 100; higher goes first within a project.
-        weight: of its key, None for 1; its project is charged so many times less for it.
+        priority: -100 to 100; higher goes first among its key's.
+        weight: of its key, None for 1; the key is charged so many times less for it.
         device_seconds: estimated at submission for a gang of one; None where nothing was measured yet.
         is_seed_given: whether the client chose the seed, so that an equal clip may answer the request.
         remixed_from, extends: the job that this one was derived from.

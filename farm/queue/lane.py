@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from farm.queue.entries import Entry
+from farm.queue.entries import Entry, Sharer
 from farm.queue.job import Job
 from farm.queue.shares import Shares
 
@@ -49,8 +49,8 @@ class Lane:
         self.name = name
         self.model = model
         self.shares = Shares(weights)
-        self.heaps: dict[str, list[Item]] = {}
-        self.sizes: dict[str, int] = {}
+        self.heaps: dict[Sharer, list[Item]] = {}
+        self.sizes: dict[Sharer, int] = {}
         self.answerable = deque[Entry]()
         self.running: dict[str, Entry] = {}
         self.num_queued = 0
@@ -72,25 +72,25 @@ class Lane:
         self.queued_s = self.queued_s + sign * entry.seconds if self.num_queued else 0.0
 
     def put(self, entry: Entry) -> None:
-        """Into its project's heap."""
-        project = entry.job.project
-        heap = self.heaps.setdefault(project, [])
-        if not self.sizes.get(project):
-            self.shares.entered(project)
+        """Into its sharer's heap."""
+        sharer = entry.sharer
+        heap = self.heaps.setdefault(sharer, [])
+        if not self.sizes.get(sharer):
+            self.shares.entered(sharer)
         entry.place, entry.ticket = "queued", self._new_ticket()
         heapq.heappush(heap, (entry.rank, entry.ticket, entry))
-        self.sizes[project] = self.sizes.get(project, 0) + 1
+        self.sizes[sharer] = self.sizes.get(sharer, 0) + 1
 
     def pull(self, entry: Entry) -> None:
         """Out of its heap."""
-        project = entry.job.project
+        sharer = entry.sharer
         entry.ticket = None
-        self.sizes[project] -= 1
-        if not self.sizes[project]:
-            del self.sizes[project], self.heaps[project]
-        elif len(self.heaps[project]) > 2 * self.sizes[project] + 16:  # mostly items that no longer count
-            self.heaps[project] = [item for item in self.heaps[project] if item[2].ticket == item[1]]
-            heapq.heapify(self.heaps[project])
+        self.sizes[sharer] -= 1
+        if not self.sizes[sharer]:
+            del self.sizes[sharer], self.heaps[sharer]
+        elif len(self.heaps[sharer]) > 2 * self.sizes[sharer] + 16:  # mostly items that no longer count
+            self.heaps[sharer] = [item for item in self.heaps[sharer] if item[2].ticket == item[1]]
+            heapq.heapify(self.heaps[sharer])
 
     def head(self) -> Entry | None:
         """The job whose turn it is, left where it is; None where there is none."""
@@ -102,10 +102,10 @@ class Lane:
         return heap[0][2]
 
     def charge(self, entry: Entry) -> None:
-        """It is handed out; its project pays once, however often it comes back."""
+        """It is handed out; its sharer pays once, however often it comes back."""
         if entry.charged is None:
             entry.charged = entry.price(self.model.num_ranks)
-            self.shares.charge(entry.job.project, entry.charged)
+            self.shares.charge(entry.sharer, entry.charged)
 
     def measured(self, entry: Entry, *, elapsed_s: float, tail_s: float | None, now_s: float) -> None:
         """A clip was made from its beginning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_another_projects_videos_are_not_there(farm: OnlineFarm, client: httpx2.
         # The same clip is made for them anew: that it is there already must not show.
         assert rival.post("/v1/videos", json={**ASK, "seed": 1}).json()["status"] == "queued"
     assert client.get(f"/v1/videos/{job_id}").json()["status"] == "completed"
+
+
+def test_a_keys_weight_and_expiry_are_asked_for(farm: OnlineFarm, admin: httpx2.Client) -> None:
+    soon = int(time.time()) + 3600
+    asked = {"name": "heavy", "limits": {"weight": 3.0}, "expires_at": soon}
+    made = admin.post("/v1/keys", json=asked).json()
+    assert (made["limits"]["weight"], made["expires_at"]) == (3.0, soon)
+    assert admin.get("/v1/videos", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 200
+    gone = admin.post("/v1/keys", json=asked | {"expires_at": 1}).json()["key"]
+    assert admin.get("/v1/videos", headers={"Authorization": f"Bearer {gone}"}).status_code == 401
+    for wrong in ({"limits": {"weight": 0}}, {"expires_at": 10**15}, {"limits": {"requests_per_minute": 10**400}}):
+        assert admin.post("/v1/keys", json={"name": "x"} | wrong).status_code == 422, wrong
 
 
 def test_keys_are_made_listed_and_revoked(farm: OnlineFarm, admin: httpx2.Client) -> None:

@@ -61,6 +61,16 @@ def test_projects_take_turns_whatever_they_submit(store: ScriptedStore, queue: D
     assert [job_id for job_id in order if job_id in bens] == bens
 
 
+def test_keys_of_one_project_take_turns_too(store: ScriptedStore, queue: Dispatcher) -> None:
+    for _ in range(20):
+        submit(store, queue, key_id="busy", priority=100)
+    rare = [submit(store, queue, key_id="rare").id for _ in range(3)]
+    ahead = queue.progresses(store.open_ids())
+    order = [taken(queue, f"r{n}") for n in range(6)]
+    assert [job_id for job_id in order if job_id in rare] == rare
+    assert order == sorted(ahead, key=lambda job_id: ahead[job_id].position or 0)[:6]
+
+
 def test_shares_follow_weights_and_device_seconds(store: ScriptedStore, clock: Clock) -> None:
     queue = Dispatcher(store, {"nano": ModelLane()}, policy=Policy(weights={"ann": 3.0}), clock=clock)
     for _ in range(60):

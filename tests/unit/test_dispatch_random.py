@@ -207,12 +207,12 @@ def audit(desk: Desk) -> None:
     book = desk.book
     places: dict[str, list[str]] = defaultdict(list)
     for lane in book.lanes.values():
-        for project, heap in lane.heaps.items():
+        for sharer, heap in lane.heaps.items():
             valid = [entry for _, ticket, entry in heap if entry.ticket == ticket]
-            assert len(valid) == lane.sizes[project] > 0
+            assert len(valid) == lane.sizes[sharer] > 0
             for entry in valid:
                 assert entry.place == "queued"
-                assert entry.job.project == project
+                assert (entry.job.project, entry.job.key_id or "") == sharer
                 places[entry.job.id].append("heap")
         for entry in lane.answerable:
             places[entry.job.id].append("answerable")

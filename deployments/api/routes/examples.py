@@ -163,7 +163,13 @@ RUN: dict[str, Any] = {
 }
 RUN_LIST = {"object": "list", "data": [RUN], "has_more": False}
 
-KEY_CREATE = {"name": "studio", "project": "studio", "scopes": ["submit", "read"], "limits": {"max_open_jobs": 100}}
+KEY_CREATE = {
+    "name": "studio",
+    "project": "studio",
+    "scopes": ["submit", "read"],
+    "limits": {"max_open_jobs": 100, "weight": 2.0},
+    "expires_at": 1827032400,
+}
 KEY: dict[str, Any] = {
     "id": "key_7f3a9c",
     "object": "key",
@@ -171,8 +177,9 @@ KEY: dict[str, Any] = {
     "project": "studio",
     "scopes": ["submit", "read"],
     "created_at": 1795496400,
+    "expires_at": 1827032400,
     "revoked_at": None,
-    "limits": {"max_open_jobs": 100},
+    "limits": {"max_open_jobs": 100, "weight": 2.0},
 }
 NEW_KEY = {**KEY, "key": "wf_example-of-a-key"}
 KEY_LIST = {"object": "list", "data": [KEY]}

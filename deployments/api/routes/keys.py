@@ -39,7 +39,12 @@ async def create_key(request: Request, door: Door, _: Admin) -> NewKey:
     limits = {} if asked.limits is None else asked.limits.model_dump(exclude_none=True)
     try:
         key, secret = await run_in_threadpool(
-            door.keys.create, name=asked.name, project=asked.project, scopes=asked.scopes, limits=limits
+            door.keys.create,
+            name=asked.name,
+            project=asked.project,
+            scopes=asked.scopes,
+            limits=limits,
+            expires_at=asked.expires_at,
         )
     except UsageError as error:
         raise InvalidError([Fault(message=str(error))]) from error
@@ -64,6 +69,7 @@ def _shown(key: keys.Key) -> dict[str, object]:
         "project": key.project,
         "scopes": list(key.scopes),
         "created_at": int(key.created_at),
+        "expires_at": None if key.expires_at is None else int(key.expires_at),
         "revoked_at": None if key.revoked_at is None else int(key.revoked_at),
         "limits": key.limits.model_dump(exclude_none=True),
     }
