@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -23,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from serving import serving
 
 SMALL = {"size": "64x64", "num_frames": 5, "num_inference_steps": 4}
 LOOK_S = 0.5
@@ -91,18 +87,8 @@ def served(folder: Path, *, most: int) -> Iterator[str]:
     file.write_text(
         yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": 8000}, "applications": [application]})
     )
-    command = [sys.executable, "-m", "jobs.cli", "serve", "--config", str(file), "--port", "0", "--no-auth"]
-    environment = os.environ | {"WANFARM_ENGINE": "farm.workers.fake:FakeBackend"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            address = re.search(r"http://\S+?(?=,|\s|$)", line)
-            if address is None:
-                raise SystemExit(f"the server did not start: {line}")
-            yield address[0]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=120)
+    with serving("--config", str(file), environment={"WANFARM_ENGINE": "farm.workers.fake:FakeBackend"}) as url:
+        yield url
 
 
 if __name__ == "__main__":

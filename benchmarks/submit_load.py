@@ -13,9 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from serving import serving
 
 SMALL = {"size": "64x64", "num_frames": 5, "num_inference_steps": 4}
 MARK = f"load {time.time():.0f}"
@@ -112,22 +111,6 @@ def report(times: list[float]) -> None:
     print(f"  submit p50 {at[50]:.1f} ms, p90 {at[90]:.1f} ms, p99 {at[99]:.1f} ms, most {ordered[-1] * 1000:.1f} ms")
 
 
-@contextmanager
-def served(out: str, *, environment: dict[str, str]) -> Iterator[str]:
-    """`wanfarm serve` on a free port, without keys; its address."""
-    command = [sys.executable, "-m", "jobs.cli", "serve", "--port", "0", "--no-auth", "--out", out]
-    with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            address = re.search(r"http://\S+?(?=,|\s|$)", line)
-            if address is None:
-                raise SystemExit(f"the server did not start: {line}")
-            yield address[0]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=120)
-
-
 async def measure(url: str, key: str | None, asked: argparse.Namespace, *, is_paused: bool) -> None:
     control = Connection(url, key)
     await control.ask("POST", f"/v1/queue/{'pause' if is_paused else 'resume'}")
@@ -156,7 +139,7 @@ def main() -> None:
         place = "S3" if setting == "s3" else "local folder"
         print(f"renderers {'paused' if setting == 'paused' else 'at work'}, {place}:")
         with tempfile.TemporaryDirectory() as folder, storage_of(setting, Path(folder)) as (out, environment):
-            with served(out, environment=environment) as url:
+            with serving("--out", out, environment=environment) as url:
                 asyncio.run(measure(url, None, asked, is_paused=setting == "paused"))
 
 
