@@ -81,6 +81,11 @@ def clip_id_of(path: str) -> str:
     return path.rsplit("/", 1)[-1].split(".", 1)[0].split("-", 1)[0]
 
 
+def report_path(run_id: str) -> str:
+    """The page that shows a run at its end."""
+    return f"{run_folder(run_id)}/report.html"
+
+
 def run_folder(run_id: str) -> str:
     return f"{RUNS}/{run_id}"
 

@@ -268,7 +268,7 @@ class Run(BaseModel):
     device_seconds: float | None = None
     cost: float | None = None
     currency: str | None = None
-    report_url: str | None = None
+    report_uri: str | None = Field(None, description="Where the page lies that shows the run, once it has ended.")
 
 
 class RunList(BaseModel):

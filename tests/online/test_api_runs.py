@@ -60,6 +60,20 @@ def test_how_far_a_run_is(farm: OnlineFarm, admin: httpx2.Client, monkeypatch: p
     assert (run["status"], run["stop"]["by"]) == ("paused", "someone")  # type: ignore[index]
 
 
+def test_where_the_report_of_a_run_lies(farm: OnlineFarm, admin: httpx2.Client) -> None:
+    plan(farm.out, "run1", num_clips=1, num_done=1)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"device_seconds": [2.0], "cost": [0.5]}), sink)
+    farm.out.replace("runs/run1/results/part-00000.parquet", sink.getvalue().to_pybytes())
+    run = seen(admin)
+    assert (run["status"], run["cost"], run["report_uri"]) == (
+        "finished",
+        0.5,
+        farm.out.uri_of("runs/run1/report.html"),
+    )
+
+
 def test_a_run_that_nobody_has_begun(farm: OnlineFarm, admin: httpx2.Client) -> None:
     plan(farm.out, "run1", num_clips=5, num_done=0)
-    assert seen(admin)["status"] == "planned"
+    run = seen(admin)
+    assert (run["status"], run["report_uri"]) == ("planned", None)

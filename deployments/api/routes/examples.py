@@ -159,7 +159,7 @@ RUN: dict[str, Any] = {
     "device_seconds": 20.0,
     "cost": 0.0002,
     "currency": "USD",
-    "report_url": None,
+    "report_uri": None,
 }
 RUN_LIST = {"object": "list", "data": [RUN], "has_more": False}
 

@@ -13,6 +13,7 @@ from deployments.api.answers import PauseAnswer, Run, RunList, RunStatus
 from deployments.api.documenting import ok
 from deployments.api.routes import examples
 from deployments.service import VideoService
+from farm.layout import report_path
 from farm.run_progress import RunProgress, Spent, read_progress, read_spent
 from farm.storage import Storage
 
@@ -49,7 +50,7 @@ class RunsSeen:
             if key not in self._spent:
                 self._spent[key] = read_spent(out, run.card.run_id)
             spent = self._spent[key]
-        return _shown(run, spent, currency)
+        return _shown(out, run, spent, currency)
 
 
 @router.get("", summary="Batch runs", responses={200: ok("The newest first.", examples.RUN_LIST)})
@@ -59,7 +60,7 @@ async def list_runs(request: Request, service: Service, _: Admin) -> RunList:
     return RunList(data=await seen.runs(service))
 
 
-def _shown(run: RunProgress, spent: Spent | None, currency: str) -> Run:
+def _shown(out: Storage, run: RunProgress, spent: Spent | None, currency: str) -> Run:
     card, stop = run.card, run.stop
     cost = None if spent is None else spent.cost
     return Run(
@@ -80,6 +81,7 @@ def _shown(run: RunProgress, spent: Spent | None, currency: str) -> Run:
         device_seconds=None if spent is None else spent.device_seconds,
         cost=cost,
         currency=None if cost is None else currency,
+        report_uri=None if run.ended_s is None else out.uri_of(report_path(card.run_id)),
     )
 
 

@@ -110,7 +110,7 @@
  * @property {number | null} device_seconds
  * @property {number | null} cost
  * @property {string | null} currency
- * @property {string | null} report_url
+ * @property {string | null} report_uri
  *
  * @typedef {object} Session
  * @property {boolean} is_key_needed

@@ -74,8 +74,8 @@ class RunCard {
   #manifest = h("p", { class: "manifest" });
   #bar = h("div", { class: "whole", role: "progressbar", "aria-valuemin": 0 }, h("div", { class: "part done" }), h("div", { class: "part failed" }));
   #figures = h("dl", { class: "figures small" });
-  #report = h("a", { hidden: true }, "Report");
-  element = h("li", { class: "run" }, h("div", { class: "heading" }, h("h2", {}, this.#id), this.#status, this.#report), this.#manifest, this.#bar, this.#figures);
+  #report = h("p", { class: "manifest", hidden: true });
+  element = h("li", { class: "run" }, h("div", { class: "heading" }, h("h2", {}, this.#id), this.#status), this.#manifest, this.#bar, this.#figures, this.#report);
 
   /** @param {Run} run */
   update(run) {
@@ -87,8 +87,8 @@ class RunCard {
     setText(this.#manifest, `${run.model} · ${run.manifest_uri}`);
     this.#showBar(run);
     this.#figures.replaceChildren(...figuresOf(run).map(([value, name]) => h("div", {}, h("dd", {}, value), h("dt", {}, name))));
-    this.#report.hidden = !isOwnPath(run.report_url);
-    if (isOwnPath(run.report_url)) this.#report.href = run.report_url;
+    this.#report.hidden = !run.report_uri;
+    setText(this.#report, `Report: ${run.report_uri ?? ""}`);
   }
 
   /** @param {Run} run */
@@ -102,9 +102,6 @@ class RunCard {
     this.#bar.setAttribute("aria-label", `${number(run.num_done)} of ${number(run.num_clips)} clips done, ${number(run.num_failed)} failed`);
   }
 }
-
-/** @param {string | null} url @returns {url is string} nothing but a path of this server is made a link */
-const isOwnPath = (url) => typeof url === "string" && /^\/(?!\/)/.test(url);
 
 /** @param {Run} run @returns {[Node | string, string][]} */
 function figuresOf(run) {
