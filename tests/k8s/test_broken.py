@@ -441,6 +441,13 @@ JOBS = (
         because="RAY_JOB_STOP_WAIT_TIME_S is 3 s, a driver with --grace 60 needs 120",
     ),
     Broken(
+        name="a setting where nobody reads it",
+        overlay=JOB,
+        changes={f"{JOB_GANGS}.{WORKER}.env.WANFARM_CACHE.value": "/mine"},
+        rule="settings",
+        because="WANFARM_CACHE=/mine does nothing here",
+    ),
+    Broken(
         name="Kueue, and a job that stays",
         overlay="multi-gpu/job-kueue",
         changes={"RayJob.spec.shutdownAfterJobFinishes": GONE, "RayJob.spec.clusterSelector": {"a": "b"}},

@@ -32,6 +32,7 @@ POLICIES: tuple[Policy, ...] = (
     jobs.retries,
     jobs.ending,
     jobs.stopping,
+    jobs.settings,
     jobs.queues,
     services.serve_file,
     services.upgrades,

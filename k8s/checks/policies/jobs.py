@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.errors import UsageError
+from farm.settings import PREFIX
 from jobs.entry_point import FAREWELL_S
 from k8s.checks.calls import render_job, render_jobs
 from k8s.checks.faults import Fault
@@ -77,6 +78,19 @@ def stopping(objects: Objects) -> Iterator[Fault]:
         if pod_s < needed_s:
             what = f"terminationGracePeriodSeconds is {pod_s:g}, the driver on it needs {needed_s:g} s"
             yield Fault(where=job.cluster.head.where, rule="stopping", what=what)
+
+
+def settings(objects: Objects) -> Iterator[Fault]:
+    """Gangs of a run go by its driver's settings: what they alone are told does nothing."""
+    for cluster in clusters(objects):
+        if cluster.kind != "RayJob":
+            continue
+        told = cluster.head.environment.items()
+        for group in cluster.groups:
+            for name, value in group.pod.environment.items():
+                if name.startswith(PREFIX) and (name, value) not in told:
+                    what = f"{name}={value} does nothing here: the driver's counts, set it on the head"
+                    yield Fault(where=group.pod.where, rule="settings", what=what)
 
 
 def queues(objects: Objects) -> Iterator[Fault]:
