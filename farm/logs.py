@@ -39,7 +39,10 @@ _SECRET_NAME = (
 _BLOTTED = (
     # name=value, name: value and 'name': 'value', as in query strings, headers and printed dictionaries. What stands
     # before a name's last words is not matched: lines hold texts of strangers, and trying all ways would take for ever.
-    (re.compile(rf"(?i)((?<![^\W_]){_SECRET_NAME}[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}}]+"), rf"\1{BLOT}"),
+    (
+        re.compile(rf"(?i)((?<![^\W_]){_SECRET_NAME}\\{{0,3}}[\"']?\s*[=:]\s*\\{{0,3}}[\"']?)[^\s\\\"',;&}}]+"),
+        rf"\1{BLOT}",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {BLOT}"),
     (re.compile(r"://[^/\s:@]+:[^/\s@]+@"), f"://{BLOT}@"),
     (re.compile(r"\bwf_[\w-]{43}"), BLOT),

@@ -122,6 +122,7 @@ OPTIONS = {"s3": {"key": "AKIDEXAMPLE", "secret": SECRET, "endpoint_url": "http:
         ("x-amz-security-token: abc123", "abc123"),
         ("{'aws_secret_access_key': 'abc123'}", "abc123"),
         ('{"session_token": "abc123"}', "abc123"),
+        (r'body: "{\"session_token\": \"abc123\"}"', "abc123"),
         ("WANFARM_TOKEN=abc123 wanfarm serve", "abc123"),
         ("AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
     ],

@@ -152,6 +152,14 @@ def job_asked() -> Job:
     return Job(id="video_x", project="p", key_id="k", created_at=0.0, spec=SPEC, model="fake", is_seed_given=True)
 
 
+def test_probes_are_no_news(told: Told) -> None:
+    client = app_of(job_asked())
+    client.get("/healthz")
+    client.post("/v1/videos/1")
+    assert [span.name for span in told.all() if span.name.startswith("GET")] == []
+    assert told.named("POST /v1/videos/{video_id}")
+
+
 def test_a_request_is_in_its_callers_trace_and_linked_to_its_clips(told: Told) -> None:
     caller = f"{0xABC:032x}"
     reply = app_of(job_asked()).post("/v1/videos/1?signature=hush", headers={"traceparent": f"00-{caller}-{7:016x}-01"})
