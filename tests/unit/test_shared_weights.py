@@ -23,7 +23,7 @@ from wan_model.weights.tensor_files import list_tensors, read_tensors
 
 BIG = DiTConfig(dim=1024, ffn_dim=4096, num_heads=8, num_layers=2, in_channels=16, out_channels=16, text_dim=1024)
 LOAD = """
-import json, sys
+import ctypes, json, sys
 from pathlib import Path
 import torch
 import wan_model.opening
@@ -42,6 +42,7 @@ dit = load(sys.argv[1], components=("dit",), dtype="float32", threads=1, shared_
 touched = sum(float(p.view(-1)[::512].sum()) for p in dit.parameters())
 print("loaded", flush=True)
 sys.stdin.readline()  # both processes have touched all pages
+ctypes.CDLL(None).malloc_trim(0)  # what the process that converted has freed since, and the allocator holds back
 growth = private() - before
 print(json.dumps({"growth": growth, "size": sum(p.nbytes for p in dit.parameters())}), flush=True)
 sys.stdin.readline()  # and both are still there: what one alone maps would be private
