@@ -2,4 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 pytest_plugins = ["services.fixtures"]
+
+
+def pytest_configure() -> None:
+    """Have SIGINT mean what it does at a terminal: background jobs of a shell ignore it, and so would what tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
