@@ -8,5 +8,5 @@ pytest_plugins = ["services.fixtures"]
 
 
 def pytest_configure() -> None:
-    """Have SIGINT mean what it does at a terminal: background jobs of a shell ignore it, and so would what tests start."""
+    """Have SIGINT mean what it does at a terminal: a shell's background jobs, and what they start, ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
